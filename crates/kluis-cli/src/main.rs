@@ -1,0 +1,2 @@
+//! The kluis command.
+fn main() {}
