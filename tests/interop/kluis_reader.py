@@ -1,0 +1,857 @@
+#!/usr/bin/env python3
+"""A second reader of the Kluis format, written from docs/FORMAT.md alone.
+
+It reads a vault in a local folder. Section numbers in the comments are those of
+FORMAT.md. The code is short rather than fast, and it does not try to keep
+secrets out of memory: it is a check of the specification, not a tool.
+"""
+
+import argparse
+import base64
+import functools
+import hashlib
+import hmac
+import os
+import re
+import sys
+import unicodedata
+from collections import namedtuple
+from pathlib import Path
+
+from Crypto.Cipher import ChaCha20
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from mnemonic import Mnemonic
+
+
+class KluisError(Exception):
+    """Base class; the class says what kind of failure it is."""
+
+
+class Tampered(KluisError): """A stored record is not what its owner wrote."""
+class Stale(Tampered): """A record is newer than the ledger at hand, or the ledger older than a record."""
+class WrongCredentials(KluisError): """No slot opens with this credential."""
+class UnsupportedFormat(KluisError): """Written by a later version of the format."""
+class LimitExceeded(KluisError): """Over a limit of the format."""
+class InvalidInput(KluisError): """What the caller gave is not allowed."""
+
+
+def require(condition, message, error=Tampered):
+    if not condition:
+        raise error(message)
+
+
+# --- 1. Conventions -----------------------------------------------------------
+
+CHUNK, TAG = 16384, 16
+ZERO_NONCE = bytes(12)
+
+
+def u32(n): return n.to_bytes(4, "big")
+def u64(n): return n.to_bytes(8, "big")
+def lp(x): return u32(len(x)) + x
+def sha256(x): return hashlib.sha256(x).digest()
+def hmac256(key, x): return hmac.digest(key, x, "sha256")
+
+
+def expand(key, info, length):
+    """HKDF-Expand with SHA-256."""
+    out = block = b""
+    for i in range(1, -(-length // 32) + 1):
+        block = hmac256(key, block + info + bytes([i]))
+        out += block
+    return out[:length]
+
+
+def kdf(key, label, *contexts):
+    return expand(key, b"kluis/v1/" + label.encode() + b"\0" + b"".join(map(lp, contexts)), 32)
+
+
+def aead_open(key, nonce, sealed, aad=None):
+    try:
+        return ChaCha20Poly1305(key).decrypt(nonce, sealed, aad)
+    except (InvalidTag, ValueError):
+        raise Tampered("a ciphertext does not authenticate") from None
+
+
+P25519 = 2**255 - 19
+ORDER_8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+SMALL_ORDER = {0, 1, P25519 - 1, ORDER_8, P25519 - ORDER_8}  # the y coordinates
+
+
+def verify(public_key, signature, message):
+    """Ed25519 verified strictly: canonical encodings, no points of small order."""
+    for point in (public_key, signature[:32]):
+        y = int.from_bytes(point, "little") % 2**255
+        require(y < P25519 and y not in SMALL_ORDER, "a signature has a weak point")
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        raise Tampered("a signature is wrong") from None
+
+
+def cbor_encode(x):
+    def head(major, n):
+        for extra, code in ((0, None), (1, 24), (2, 25), (4, 26), (8, 27)):
+            if extra == 0 and n < 24:
+                return bytes([major << 5 | n])
+            if extra and n < 1 << 8 * extra:
+                return bytes([major << 5 | code]) + n.to_bytes(extra, "big")
+    if isinstance(x, int):
+        return head(0, x)
+    if isinstance(x, bytes):
+        return head(2, len(x)) + x
+    if isinstance(x, str):
+        return head(3, len(x.encode())) + x.encode()
+    return head(4, len(x)) + b"".join(map(cbor_encode, x))
+
+
+def cbor_decode(data):
+    """One record of the deterministic subset: decode, encode again, compare."""
+    def item(at, depth):
+        major, n = data[at] >> 5, data[at] & 31
+        at += 1
+        if n >= 24:
+            size = {24: 1, 25: 2, 26: 4, 27: 8}[n]
+            n, at = int.from_bytes(data[at:at + size], "big"), at + size
+        if major == 0:
+            return n, at
+        require(n <= len(data) - at and depth < 16, "a record is cut short")
+        if major == 4:
+            out = []
+            for _ in range(n):
+                x, at = item(at, depth + 1)
+                out.append(x)
+            return out, at
+        raw = bytes(data[at:at + n])
+        return {2: lambda: raw, 3: raw.decode}[major](), at + n
+    try:
+        x, _ = item(0, 0)
+    except (IndexError, KeyError, UnicodeDecodeError):
+        raise Tampered("a record is not deterministic CBOR") from None
+    require(cbor_encode(x) == data, "a record is not deterministic CBOR")
+    return x
+
+
+# The shape of a record: each of these gives a function that checks one value.
+def uint(x): require(type(x) is int, "not an integer")
+def text(x): require(type(x) is str, "not a text")
+
+
+def octets(*sizes):
+    def check(x): require(type(x) is bytes and (not sizes or len(x) in sizes), "not a byte string of its size")
+    return check
+
+
+def row(*shapes):
+    def check(x):
+        require(type(x) is list and len(x) == len(shapes), "an array has not its length")
+        for shape, value in zip(shapes, x):
+            shape(value)
+    return check
+
+
+def many(shape, low=0, high=None):
+    def check(x):
+        require(type(x) is list and len(x) >= low, "an array has not its length")
+        require(high is None or len(x) <= high, "too many elements", LimitExceeded)
+        for value in x:
+            shape(value)
+    return check
+
+
+def parse(data, shape):
+    x = cbor_decode(data)
+    shape(x)
+    return x
+
+
+# --- 1. Sealed record, and the C2SP message it shares with objects -------------
+
+class Message:
+    """A C2SP chunked-encryption message with AEAD_CHACHA20_POLY1305 and SHA-256."""
+
+    def __init__(self, input_key, salt, context, commitment):
+        info = b"c2sp.org/chunked-encryption@v1+AEAD_CHACHA20_POLY1305\0" + salt + context
+        out = expand(input_key, info, 76)
+        require(hmac.compare_digest(out[44:], commitment), "a commitment is wrong")
+        self.cipher, self.nonce = ChaCha20Poly1305(out[:32]), int.from_bytes(out[32:44], "big")
+
+    def open(self, i, chunk):
+        try:
+            return self.cipher.decrypt((self.nonce ^ i).to_bytes(12, "big"), chunk, None)
+        except (InvalidTag, ValueError):
+            raise Tampered(f"chunk {i} does not authenticate") from None
+
+
+def open_record(key, kind, vault_id, place, sealed):
+    """The inverse of Seal(k, kind, vault id, place, x)."""
+    size = len(sealed) - 56
+    require(size >= TAG and size % (CHUNK + TAG) >= TAG, "a sealed record has not a valid length")
+    context = b"kluis/v1/record\0" + lp(kind.encode()) + lp(vault_id) + lp(place)
+    message = Message(key, sealed[:24], context, sealed[24:56])
+    return b"".join(message.open(i, sealed[at:at + CHUNK + TAG])
+                    for i, at in enumerate(range(56, len(sealed), CHUNK + TAG)))
+
+
+# --- 3. Passwords and slots ----------------------------------------------------
+
+def normalize_password(password):
+    try:
+        s = unicodedata.normalize("NFC", password.decode())
+    except UnicodeDecodeError:
+        raise InvalidInput("a password is not UTF-8") from None
+    require(s and not any(unicodedata.category(c) == "Cc" for c in s),
+            "a password is empty or has control characters", InvalidInput)
+    return "".join(" " if unicodedata.category(c) == "Zs" else c for c in s).encode()
+
+
+def check_keyfile(keyfile):
+    require(len(keyfile) == 32, "a keyfile has not 32 bytes", InvalidInput)
+    return keyfile
+
+
+def phrase_entropy(phrase):
+    words = Mnemonic("english")
+    try:
+        require(len(phrase.split()) == 24, "a recovery phrase has not 24 words", InvalidInput)
+        return bytes(words.to_entropy(" ".join(phrase.split())))
+    except (ValueError, LookupError):
+        raise InvalidInput("not a recovery phrase: a word or the checksum is wrong") from None
+
+
+def check_argon2(m, t, p):
+    require(19 * 1024 <= m <= 1024 * 1024 and 2 <= t <= 10 and p == 1 and m * t <= 4 * 1024 * 1024,
+            "Argon2id parameters are outside the limits", LimitExceeded)
+
+
+def argon2id(password, salt, m, t, p):
+    check_argon2(m, t, p)
+    return Argon2id(salt=salt, length=32, iterations=t, lanes=p, memory_cost=m).derive(password)
+
+
+class Credential:
+    """What opens a slot: its kind, and the KEK for the parameters and salt of a slot."""
+
+    def __init__(self, kind, kek):
+        self.kind, self.kek = kind, kek
+
+    @classmethod
+    def password(cls, password, keyfile=None):
+        password = normalize_password(password)
+        if keyfile is None:
+            return cls(1, lambda params, vault_id, salt: argon2id(password, salt, *params))
+        check_keyfile(keyfile)
+        return cls(2, lambda params, vault_id, salt: hmac256(argon2id(password, salt, *params), keyfile))
+
+    @classmethod
+    def phrase(cls, phrase):
+        entropy = phrase_entropy(phrase)
+        return cls(3, lambda params, vault_id, salt: kdf(entropy, "phrase", vault_id, salt))
+
+    @classmethod
+    def keychain(cls, secret):
+        return cls(5, lambda params, vault_id, salt: kdf(secret, "chain-secret", vault_id, salt))
+
+
+SLOT = row(octets(16), uint, uint, many(uint), octets(32), octets(32), octets())
+
+
+def check_slot(slot):
+    SLOT(slot)
+    _, kind, _, params, _, _, sealed = slot
+    require(1 <= kind <= 5, f"slot kind {kind} is unknown", UnsupportedFormat)
+    require(len(sealed) <= 2048, "a sealed key is too long", LimitExceeded)
+    if kind == 4:
+        return
+    require(len(params) == (3 if kind <= 2 else 0) and len(sealed) == 48, "a slot has not its form")
+    if kind <= 2:
+        check_argon2(*params)
+
+
+def open_slot(slot, vault_id, credential):
+    """The vault root key, or None if the slot is another credential's."""
+    slot_id, kind, _, params, salt, commitment, sealed = slot
+    if kind != credential.kind:
+        return None
+    kek = credential.kek(params, vault_id, salt)
+    info = b"".join(map(lp, (vault_id, slot_id, u32(kind), cbor_encode(params), salt)))
+    out = expand(kek, b"kluis/v1/slot\0" + info, 64)
+    if not hmac.compare_digest(out[32:], commitment):
+        return None
+    return aead_open(out[:32], ZERO_NONCE, sealed)
+
+
+# --- 3. Vault header -----------------------------------------------------------
+
+HEADER = row(uint, octets(16), many(row(octets(32), uint, octets(0, 64)), 1, 16), uint, octets(0, 32), uint,
+             uint, octets(32), uint, many(row(uint, uint)), octets(), many(SLOT, 1, 32))
+SECRETS = row(octets(32), octets(32), many(octets(32), 1, 256), many(row(uint, octets(), octets())))
+
+
+def strip_magic(data, magic, limit):
+    require(len(data) <= limit, "a record is too long", LimitExceeded)
+    require(data[:3] == magic[:3] and len(data) > 3, "a record has another magic number")
+    require(data[3] == magic[3], "a record of a later version", UnsupportedFormat)
+    return data[4:]
+
+
+class Header:
+    def __init__(self, data, vault_id=None):
+        body = strip_magic(data, b"KLV1", 65536)
+        require(len(body) > 96, "a header is cut short")
+        self.hash, self.signed, self.mac = sha256(data), data[:-96], data[-96:-64]
+        (self.suite, self.vault_id, self.authorities, self.sequence, self.previous, self.time,
+         self.ledger_sequence, self.ledger_hash, profile, policy, self.wrapped,
+         self.slots) = parse(body[:-96], HEADER)
+        require(self.suite in (1, 2) and profile == 1 and not policy,
+                "a suite, name profile or policy is unknown", UnsupportedFormat)
+        require(len(self.previous) == (32 if self.sequence else 0), "the hash before has not its length")
+        for slot in self.slots:
+            check_slot(slot)
+        for kind in (1, 2):
+            require(sum(s[1] == kind for s in self.slots) <= 4, "too many password slots", LimitExceeded)
+        require(vault_id in (None, self.vault_id), "this is another vault")
+        self.check_authorities()
+        verify(self.authority, data[-64:], b"kluis/v1/header\0" + data[:-64])
+
+    def check_authorities(self):
+        first, begin, signature = self.authorities[0]
+        require(begin == 0 and not signature, "the first authority has not its form")
+        require(self.vault_id == sha256(b"kluis/v1/vault\0" + first)[:16], "the vault id is not its key's")
+        for (key, start, _), (next_key, begin, signature) in zip(self.authorities, self.authorities[1:]):
+            require(begin > start, "authorities are out of order")
+            verify(key, signature, b"kluis/v1/succession\0" + self.vault_id + next_key + u64(begin))
+
+    @property
+    def authority(self):
+        return self.authorities[-1][0]
+
+    def unlock(self, credential):
+        """Opens a slot, checks the MAC and gives the root key."""
+        for slot in self.slots:
+            root = open_slot(slot, self.vault_id, credential)
+            if root is not None:
+                mac = hmac256(kdf(root, "header-mac", self.vault_id), self.signed)
+                require(hmac.compare_digest(mac, self.mac), "the header's MAC is wrong")
+                return root
+        raise WrongCredentials("no slot opens with this credential")
+
+    def secrets(self, root):
+        """[authority seed, state key, owner keys, further secrets]"""
+        key = kdf(root, "wrap", self.vault_id)
+        x = parse(open_record(key, "wrap", self.vault_id, u64(self.sequence), self.wrapped), SECRETS)
+        require(not x[3], "a further secret is unknown", UnsupportedFormat)
+        public = Ed25519PrivateKey.from_private_bytes(x[0]).public_key().public_bytes_raw()
+        require(public == self.authority, "the authority's seed is not its key's")
+        return x
+
+
+def claims(store, folder):
+    """(sequence, hash) of every claim, the highest first."""
+    found = []
+    for name in store.names(folder):
+        if re.fullmatch("[0-9a-f]{16}", name):
+            claim = store.get(f"{folder}/{name}")
+            found.append((int(name, 16), claim))
+    return sorted(found, reverse=True)
+
+
+def record(store, folder, sequence, digest):
+    data = store.get(f"{folder}/{sequence:016x}-{digest.hex()}")
+    require(data is not None and sha256(data) == digest, "a record is missing or damaged")
+    return data
+
+
+def choose_header(store, vault_id=None):
+    """Section 3, Reading: the highest sequence of the copies and the claimed records."""
+    copies = [store.get(name) for name in ("kluis.vault", "k/header")]
+    claimed, candidates, failures = claims(store, "k/h"), [], []
+
+    def attempt(read):
+        try:
+            header = Header(read())
+        except KluisError as e:
+            failures.append(e)
+            return None
+        require(vault_id in (None, header.vault_id), "a copy of the header is another vault's")
+        candidates.append(header)
+        return header
+
+    for data in copies:
+        if data is not None:
+            attempt(lambda: data)
+    for sequence, digest in claimed:
+        header = attempt(lambda: record(store, "k/h", sequence, digest))
+        if header and header.sequence == sequence:
+            break
+    require(failures or candidates, "no vault there", InvalidInput)
+    if not candidates:
+        raise next((e for e in failures if not isinstance(e, Tampered)), failures[0])
+    require(len({h.vault_id for h in candidates}) == 1, "copies of the header are of different vaults")
+    return max(candidates, key=lambda h: (h.sequence, (h.sequence, h.hash) in claimed))
+
+
+# --- 4. Ledger -----------------------------------------------------------------
+
+ENTRY = row(octets(16), uint, uint, octets(0, 32), many(lambda x: None, 0, 2), many(octets(32)),
+            many(row(many(lambda x: None), octets()), 0, 256))
+HEADER_REF = row(uint, octets(32))
+ACTIONS = {
+    1: row(uint, octets(16), text, uint, octets(32), octets(32)),
+    2: row(uint, octets(16), uint, octets(32)),
+    3: row(uint, many(row(octets(16), text, uint, octets(32), uint, many(row(uint, uint, octets(32)), 1)))),
+}
+Collection = namedtuple("Collection", "id mount options nk floor epochs")  # epochs: (epoch, opened, CK)
+
+
+class Entry:
+    def __init__(self, data, vault_id, authorities):
+        body = strip_magic(data, b"KLE1", 1 << 20)
+        require(len(body) > 64, "an entry is cut short")
+        self.hash, self.data = sha256(data), data
+        (self.vault_id, self.sequence, self.time, self.previous, self.header, self.settled,
+         self.parts) = parse(body[:-64], ENTRY)
+        require(self.vault_id == vault_id, "an entry of another vault")
+        require(len(self.previous) == (32 if self.sequence else 0), "the hash before has not its length")
+        if self.header or self.sequence:
+            HEADER_REF(self.header)
+        require(self.settled == sorted(set(self.settled)), "settled orphans are out of order")
+        in_force = [a[0] for a in authorities if a[1] <= self.sequence][-1]
+        verify(in_force, data[-64:], b"kluis/v1/ledger\0" + data[:-64])
+
+    def owner_parts(self, owner_keys):
+        """The CBOR of the actions of each owner part."""
+        found = []
+        for i, (audience, sealed) in enumerate(self.parts):
+            if audience[:1] == [1]:
+                row(uint, octets(16), uint)(audience)
+                continue
+            require(audience[:1] == [0], "an audience is unknown", UnsupportedFormat)
+            row(uint, uint)(audience)
+            require(audience[1] < len(owner_keys), "an owner part has no key")
+            key = kdf(owner_keys[audience[1]], "ledger-part", self.vault_id)
+            found.append(open_record(key, "ledger", self.vault_id, u64(self.sequence) + u32(i), sealed))
+        return found
+
+    def actions(self, owner_keys):
+        out = []
+        for part in self.owner_parts(owner_keys):
+            for action in parse(part, many(many(lambda x: None, 1))):
+                uint(action[0])
+                require(action[0] in ACTIONS, "an action is unknown", UnsupportedFormat)
+                ACTIONS[action[0]](action)
+                out.append(action)
+        return out
+
+
+def apply_actions(state, sequence, actions):
+    for action in actions:
+        if action[0] == 1:
+            _, cid, mount, options, nk, ck = action
+            require(cid not in state, "a collection is made twice")
+            state[cid] = Collection(cid, mount, options, nk, 0, [(0, sequence, ck)])
+        elif action[0] == 2:
+            _, cid, epoch, ck = action
+            require(cid in state and any(e[0] == epoch - 1 for e in state[cid].epochs), "an epoch comes from nowhere")
+            state[cid].epochs.append((epoch, sequence, ck))
+            state[cid].epochs.sort()
+        else:
+            state.clear()
+            for cid, mount, options, nk, floor, epochs in action[1]:
+                epochs = [tuple(e) for e in epochs]
+                require(cid not in state and epochs == sorted(epochs), "a snapshot is out of order")
+                state[cid] = Collection(cid, mount, options, nk, floor, epochs)
+    for collection in state.values():
+        require(collection.options <= 1, "an option is unknown", UnsupportedFormat)
+
+
+class Ledger:
+    """Section 4, Reading. `header` is (sequence, hash, ledger sequence, ledger hash) of the header at hand."""
+
+    def __init__(self, store, vault_id, authorities, owner_keys, header):
+        header_sequence, header_hash, named_sequence, named_hash = header
+        load = lambda sequence, digest: self.load(store, vault_id, authorities, sequence, digest)
+        last = None
+        for sequence, digest in sorted(set(claims(store, "k/l")) | {(named_sequence, named_hash)}, reverse=True):
+            try:
+                last = load(sequence, digest)
+                break
+            except Tampered:
+                require(sequence > named_sequence, "the ledger is older than the header")
+        chain = [last]
+        while chain[-1].sequence and (chain[-1].sequence % 64 or chain[-1].sequence > named_sequence):
+            chain.append(load(chain[-1].sequence - 1, chain[-1].previous))
+        require(any((e.sequence, e.hash) == (named_sequence, named_hash) for e in chain),
+                "the entry that the header names is not in the ledger")
+        for entry in chain:
+            if entry.header:
+                require(entry.header[0] < header_sequence or entry.header == [header_sequence, header_hash],
+                        "the header is older than the ledger")
+        self.last, self.collections = last, {}
+        for entry in reversed(chain):
+            actions = entry.actions(owner_keys)
+            if entry.sequence and entry.sequence % 64 == 0:
+                require(actions and actions[0][0] == 3, "a snapshot is missing")
+            apply_actions(self.collections, entry.sequence, actions)
+        self.entries = chain[::-1]
+        self.keys = {c.id: list(c.epochs) for c in self.collections.values()}
+        self.read_orphans(store, load, {e.hash for e in chain}, owner_keys)
+
+    @staticmethod
+    def load(store, vault_id, authorities, sequence, digest):
+        entry = Entry(record(store, "k/l", sequence, digest or b""), vault_id, authorities)
+        require(entry.sequence == sequence, "an entry lies under another number")
+        return entry
+
+    def read_orphans(self, store, load, known, owner_keys):
+        """Valid entries outside the chain: their keys can be read with."""
+        for name in store.names("k/l"):
+            match = re.fullmatch("([0-9a-f]{16})-([0-9a-f]{64})", name)
+            if not match or bytes.fromhex(match[2]) in known:
+                continue
+            try:
+                entry = load(int(match[1], 16), bytes.fromhex(match[2]))
+                new = [a for a in entry.actions(owner_keys) if a[0] == 2]
+            except Tampered:
+                continue
+            for _, cid, epoch, ck in new:
+                if cid in self.keys and ck not in (k for _, _, k in self.keys[cid]):
+                    self.keys[cid].append((epoch, entry.sequence, ck))
+
+
+# --- 5. Keys of objects ----------------------------------------------------------
+
+@functools.lru_cache(maxsize=4096)
+def folder_key(top, label, folder):
+    """D (label "dir") or T (label "sub") of a folder, a tuple of segments."""
+    if not folder:
+        return top
+    return kdf(folder_key(top, label, folder[:-1]), label, folder[-1].encode())
+
+
+def object_key(ck, path):
+    return kdf(folder_key(ck, "sub", path[:-1]), "obj", path[-1].encode())
+
+
+# --- 6. Names --------------------------------------------------------------------
+
+def check_segment(segment):
+    try:
+        raw = segment.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("a name is not UTF-8") from None
+    require(segment not in ("", ".", "..") and "/" not in segment and len(raw) <= 1023
+            and not any(unicodedata.category(c) == "Cc" for c in segment), "a name is not allowed", InvalidInput)
+    return raw
+
+
+def base32hex(x): return base64.b32hexencode(x).decode().rstrip("=").lower()
+
+
+def seal_segment(name_key, segment):
+    """(stored, full): full is the content of the object beside a long segment, else None."""
+    raw = check_segment(segment)
+    padded = raw + b"\x80"
+    padded += bytes(-len(padded) % 16)
+    iv = hmac256(kdf(name_key, "siv"), padded)[:16]
+    sealed = iv + ChaCha20.new(key=kdf(name_key, "name"), nonce=iv + bytes(8)).encrypt(padded)
+    if len(raw) <= 127:
+        return base32hex(sealed), None
+    return "~" + base32hex(sha256(b"kluis/v1/long-name\0" + sealed)), sealed
+
+
+def open_segment(name_key, stored, full=None):
+    """The segment, or None if what is stored is foreign."""
+    try:
+        sealed = full if stored.startswith("~") else base64.b32hexdecode(stored.upper() + "=" * (-len(stored) % 8))
+        if sealed is None or len(sealed) < 32:
+            return None
+        iv = sealed[:16]
+        padded = ChaCha20.new(key=kdf(name_key, "name"), nonce=iv + bytes(8)).decrypt(sealed[16:])
+        segment = padded[:padded.rindex(b"\x80")].decode()
+        return segment if seal_segment(name_key, segment)[0] == stored else None
+    except (ValueError, InvalidInput):
+        return None
+
+
+def is_full_name(stored):
+    return stored.startswith("~") and stored.endswith("~")
+
+
+# --- 7. Objects --------------------------------------------------------------------
+
+def stored_length(suite, plain):
+    n = plain // CHUNK + 1
+    if suite == 1:
+        return 256 + plain + 16 * n
+    return 256 + plain + 48 * n + 32 * -(-n // 256) + 96
+
+
+def plain_length(suite, stored):
+    if suite == 1:
+        require(stored >= 272 and (stored - 256) % 16400 >= 16, "an object has not a valid length")
+        return stored - 256 - 16 * ((stored - 272) // 16400 + 1)
+    x = stored - 432
+    a = x // 4206624
+    b = min(255, (x - 4206624 * a) // 16432)
+    r = x - 4206624 * a - 16432 * b
+    require(x >= 0 and r < CHUNK, "an object has not a valid length")
+    return CHUNK * (256 * a + b) + r
+
+
+def chunk_start(suite, i):
+    return 256 + 16400 * i + (8192 * (i // 256) if suite == 2 else 0)
+
+
+def padme(length):
+    if length < 2:
+        return length
+    e = length.bit_length() - 1
+    unit = 1 << (e - e.bit_length())
+    return -(-length // unit) * unit
+
+
+ATTRIBUTES = {"cache-control", "content-disposition", "content-encoding", "content-language", "content-type"}
+
+
+def parse_attributes(data):
+    x = parse(data, many(text, 2))
+    names = [n.encode() for n in x[::2]]
+    require(len(x) % 2 == 0 and names == sorted(set(names)), "attributes are out of order")
+    require(all(n in ATTRIBUTES or n.startswith("meta:") and len(n) > 5 for n in x[::2]), "an attribute is unknown")
+    return list(zip(x[::2], x[1::2]))
+
+
+class Object:
+    """An object of suite 1. `keys` are (epoch, opened, CK); `source` is a binary file."""
+
+    def __init__(self, source, vault_id, suite, collection, keys, ledger_sequence, path, outside=None):
+        self.source = source
+        stored = source.seek(0, os.SEEK_END)
+        source.seek(0)
+        header = source.read(256)
+        fixed, frame, salt, commitment = header[:40], header[40:200], header[200:224], header[224:]
+        require(len(header) == 256, "an object is cut short")
+        strip_magic(fixed, b"KLO1", 40)
+        require(fixed[4] in (1, 2) and fixed[5] <= 1 and fixed[6:8] == b"\0\0",
+                "a suite or flag is unknown", UnsupportedFormat)
+        require(fixed[4] == suite, "the suite is not the vault's")
+        require(suite == 1, "suite 2 is reserved", UnsupportedFormat)
+        self.padded_length = plain_length(suite, stored)
+        self.chunks = self.padded_length // CHUNK + 1
+        require(self.chunks <= 1 << 38, "an object is too long", LimitExceeded)
+        self.padded, self.epoch, self.stamp, self.version = (
+            bool(fixed[5]), *(int.from_bytes(fixed[a:b], "big") for a, b in ((8, 12), (12, 16), (16, 24))))
+        require(fixed[24:] == collection, "an object of another collection")
+        self.find_key(keys, path, vault_id, fixed, frame, salt, commitment)
+        closed = [opened for epoch, opened, _ in keys if epoch == self.epoch + 1]
+        require(not closed or self.stamp < max(closed), "written under a closed epoch")
+        require(self.stamp <= ledger_sequence, "the stamp is above the ledger", Stale)
+        self.read_frame(aead_open(kdf(self.mk, "meta", fixed), ZERO_NONCE, frame, fixed + salt),
+                        vault_id, fixed, salt, outside)
+        self.chunk(self.chunks - 1)  # the length is a claim until the last chunk was opened
+        self.read_true_length()
+
+    def find_key(self, keys, path, vault_id, fixed, frame, salt, commitment):
+        context = b"kluis/v1/object\0" + vault_id + fixed + sha256(frame)
+        for epoch, _, ck in keys:
+            if epoch == self.epoch:
+                self.mk = kdf(object_key(ck, path), "msg", salt)
+                try:
+                    self.message = Message(self.mk, salt, context, commitment)
+                    return
+                except Tampered:
+                    pass
+        raise Tampered("no key of the epoch fits the commitment")
+
+    def read_frame(self, frame, vault_id, fixed, salt, outside):
+        number = lambda a, b: int.from_bytes(frame[a:b], "big")
+        flags, size = frame[1], number(2, 4)
+        require(frame[0] == 1 and flags < 32, "a metadata frame of a later version", UnsupportedFormat)
+        require(size <= 80 and number(4, 8) < 10**9 and not any(frame[64 + size:]), "a metadata frame has not its form")
+        for bit, span in ((1, frame[4:16]), (2, frame[16:24]), (4, frame[24:32]), (16, frame[32:64])):
+            require(flags & bit or not any(span), "a metadata frame has a value without its flag")
+        require((flags & 12 in (4, 8)) if self.padded else not flags & 12, "the padding flags are wrong")
+        require(not (flags & 16 and size), "attributes both inside and outside")
+        self.mtime = (int.from_bytes(frame[8:16], "big", signed=True), number(4, 8)) if flags & 1 else None
+        self.expiry = number(16, 24) if flags & 2 else None
+        self.at_end = bool(flags & 8)
+        self.length = number(24, 32) if flags & 4 else None
+        self.attributes = parse_attributes(frame[64:64 + size]) if size else []
+        if flags & 16:
+            require(outside is not None and sha256(outside) == frame[32:64], "attributes outside are missing or changed")
+            data = open_record(kdf(self.mk, "attr", fixed), "attributes", vault_id, fixed + salt, outside)
+            require(len(data) > 80, "attributes outside would fit inside")
+            self.attributes = parse_attributes(data)
+
+    def read_true_length(self):
+        end = self.padded_length
+        if not self.padded:
+            self.length = end
+        elif not self.at_end:
+            require(self.length <= end and padme(self.length) == end, "the padded length is not Padmé's")
+        else:
+            require(end >= 8, "a padded object is cut short")
+            self.length = int.from_bytes(b"".join(self.pieces(end - 8, end)), "big")
+            end -= 8
+            require(self.length <= end and padme(self.length + 8) == end + 8, "the padded length is not Padmé's")
+        self.filler_end = end
+
+    def chunk(self, i):
+        self.source.seek(chunk_start(1, i))
+        return self.message.open(i, self.source.read(min(CHUNK, self.padded_length - CHUNK * i) + TAG))
+
+    def pieces(self, start, end):
+        """Bytes start..end of the padded plaintext."""
+        for i in range(start // CHUNK, -(-end // CHUNK)):
+            plain = self.chunk(i)
+            yield plain[max(0, start - CHUNK * i):end - CHUNK * i]
+
+    def range(self, start, end):
+        end = min(end, self.length)
+        return b"".join(self.pieces(start, end)) if start < end else b""
+
+    def stream(self):
+        """The content in pieces; the filler behind it is checked."""
+        yield from self.pieces(0, self.length)
+        for piece in self.pieces(self.length, self.filler_end):
+            require(not any(piece), "the filler is not zero")
+
+
+# --- 8. Recovery kit ----------------------------------------------------------------
+
+def read_kit(kit):
+    """(header, [entry, …]) as bytes."""
+    lines = [line.rstrip("\r") for line in kit.split("\n")]
+    marks = [f"-----{word} KLUIS RECOVERY KIT-----" for word in ("BEGIN", "END")]
+    require([line for line in lines if line in marks] == marks, "not a recovery kit")
+    armor = lines[lines.index(marks[0]) + 1:lines.index(marks[1])]
+    require(armor and all(len(line) == 64 for line in armor[:-1]) and 0 < len(armor[-1]) <= 64, "a kit's lines are not whole")
+    try:
+        data = base64.b64decode("".join(armor), validate=True)
+    except ValueError:
+        raise Tampered("a kit is not base64") from None
+    require(base64.b64encode(data).decode() == "".join(armor), "a kit is not canonical base64")
+    header, entries = parse(strip_magic(data, b"KLK1", 16 << 20), row(octets(), many(octets(), 1)))
+    return header, entries
+
+
+# --- 2. The store, and the vault in it --------------------------------------------------
+
+class Folder:
+    """A vault's prefix in a local folder."""
+
+    def __init__(self, root):
+        self.root = Path(root)
+
+    def get(self, path):
+        try:
+            return (self.root / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def names(self, path):
+        try:
+            return sorted(os.listdir(self.root / path))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+
+class Vault:
+    def __init__(self, root, credential, vault_id=None):
+        self.store = Folder(root)
+        self.header = h = choose_header(self.store, vault_id)
+        self.root_key = h.unlock(credential)
+        _, _, owner_keys, _ = h.secrets(self.root_key)
+        self.ledger = Ledger(self.store, h.vault_id, h.authorities, owner_keys,
+                             (h.sequence, h.hash, h.ledger_sequence, h.ledger_hash))
+        self.collection = next(c for c in self.ledger.collections.values() if c.mount == "")
+        self.foreign = 0
+
+    def walk(self, folder=(), stored="o"):
+        """(path as a tuple of segments, stored path) of every object, sorted by stored name."""
+        name_key = folder_key(self.collection.nk, "dir", folder)
+        for name in self.store.names(stored):
+            if is_full_name(name):
+                continue
+            here = f"{stored}/{name}"
+            full = self.store.get(here + "~") if name.startswith("~") else None
+            segment = open_segment(name_key, name, full)
+            if segment is None:
+                self.foreign += 1
+            elif (self.store.root / here).is_dir():
+                yield from self.walk(folder + (segment,), here)
+            else:
+                yield folder + (segment,), here
+
+    def stored_path(self, path):
+        keys = (folder_key(self.collection.nk, "dir", path[:i]) for i in range(len(path)))
+        return "/".join(["o", *(seal_segment(key, segment)[0] for key, segment in zip(keys, path))])
+
+    def open(self, path, stored=None, outside=None):
+        """The object under a path, a tuple of segments. Close its `source`."""
+        source = open(self.store.root / (stored or self.stored_path(path)), "rb")
+        try:
+            return Object(source, self.header.vault_id, self.header.suite, self.collection.id,
+                          self.ledger.keys[self.collection.id], self.ledger.last.sequence, path, outside)
+        except BaseException:
+            source.close()
+            raise
+
+    def extract(self, dest):
+        """Writes the whole tree, with the modification times. Gives the number of objects."""
+        count = 0
+        for count, (path, stored) in enumerate(self.walk(), 1):
+            target = Path(dest).joinpath(*path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            obj = self.open(path, stored)
+            with obj.source, open(target, "xb") as out:
+                for piece in obj.stream():
+                    out.write(piece)
+            if obj.mtime is not None:
+                nanoseconds = obj.mtime[0] * 10**9 + obj.mtime[1]
+                os.utime(target, ns=(nanoseconds, nanoseconds))
+        return count
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("vault", metavar="VAULT_DIR")
+    parser.add_argument("--password-file", help="exactly one trailing newline is stripped")
+    parser.add_argument("--keyfile")
+    parser.add_argument("--phrase-file", help="24 words, instead of a password")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("ls", help="every path, one a line")
+    verbs.add_parser("cat", help="one object to standard output").add_argument("path")
+    verbs.add_parser("extract", help="the whole tree into a folder").add_argument("dest")
+    args = parser.parse_args()
+    if bool(args.password_file) == bool(args.phrase_file):
+        parser.error("one of --password-file and --phrase-file is needed")
+    try:
+        if args.phrase_file:
+            credential = Credential.phrase(Path(args.phrase_file).read_text())
+        else:
+            keyfile = Path(args.keyfile).read_bytes() if args.keyfile else None
+            credential = Credential.password(Path(args.password_file).read_bytes().removesuffix(b"\n"), keyfile)
+        vault = Vault(args.vault, credential)
+        if args.verb == "ls":
+            for path in sorted("/".join(path) for path, _ in vault.walk()):
+                print(path)
+        elif args.verb == "cat":
+            obj = vault.open(tuple(args.path.split("/")))
+            with obj.source:
+                for piece in obj.stream():
+                    sys.stdout.buffer.write(piece)
+        else:
+            print(f"{vault.extract(args.dest)} objects", file=sys.stderr)
+        if vault.foreign:
+            print(f"{vault.foreign} foreign names were passed over", file=sys.stderr)
+    except KluisError as e:
+        sys.exit(f"{type(e).__name__}: {e}")
+
+
+if __name__ == "__main__":
+    main()

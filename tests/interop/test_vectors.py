@@ -1,0 +1,290 @@
+"""The reader on ../vectors/*.json; their shape stands in ../vectors/README.md."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import kluis_reader as k
+from harness import pattern, test
+
+VECTORS = Path(__file__).parent.parent / "vectors"
+FILES = "kdf passwords slots header ledger names objects padding lengths kit".split()
+CLASSES = {"tampered": k.Tampered, "wrong_credentials": k.WrongCredentials, "unsupported_format": k.UnsupportedFormat,
+           "limit_exceeded": k.LimitExceeded, "invalid_input": k.InvalidInput, "stale": k.Stale}
+
+
+class Foreign(Exception):
+    pass
+
+
+class Store:
+    """The store fields of a case, in the place of a folder."""
+
+    def __init__(self, files):
+        self.files = files
+
+    def get(self, path):
+        return self.files.get(path)
+
+    def names(self, path):
+        return sorted({p[len(path) + 1:].split("/")[0] for p in self.files if p.startswith(path + "/")})
+
+
+class Case:
+    """The inputs of a case: bytes by `case["field"]`, JSON values by `case.raw`; what is left over are outputs."""
+
+    def __init__(self, raw, cases):
+        self.all, self.cases, self.used = raw, cases, {"name", "comment", "op", "expect"}
+
+    def __contains__(self, field):
+        return field in self.all
+
+    def raw(self, field, default=None):
+        self.used.add(field)
+        return self.all.get(field, default)
+
+    def __getitem__(self, field):
+        return self.resolve(self.raw(field), field)
+
+    def get(self, field):
+        return self[field] if field in self else None
+
+    def resolve(self, value, field=None):
+        if isinstance(value, str):
+            return bytes.fromhex(value)
+        if "pattern" in value:
+            return pattern(value["pattern"])
+        other = self.cases[value["case"]]
+        field = value.get("field", field)
+        data = bytearray(Case(other, self.cases)[field])
+        for edit in value.get("edits", []):
+            data = apply_edit(data, edit, self.resolve)
+        return bytes(data)
+
+    def outputs(self):
+        return {f: v for f, v in self.all.items() if f not in self.used}
+
+
+def apply_edit(data, edit, resolve):
+    at = edit.get("at", 0)
+    at += len(data) if at < 0 else 0
+    if "append" in edit:
+        return data + resolve(edit["append"])
+    if "cut" in edit:
+        return data[:edit["cut"]]
+    if "remove" in edit:
+        return data[:at] + data[at + edit["remove"]:]
+    if "insert" in edit:
+        return data[:at] + resolve(edit["insert"]) + data[at:]
+    if "swap" in edit:
+        n, other = edit["swap"], edit["with"]
+        data[at:at + n], data[other:other + n] = data[other:other + n], data[at:at + n]
+        return data
+    new = resolve(edit.get("xor", edit.get("put")))
+    assert at + len(new) <= len(data), "an edit lies outside"
+    data[at:at + len(new)] = [a ^ b for a, b in zip(data[at:], new)] if "xor" in edit else new
+    return data
+
+
+def credential(raw):
+    get = lambda field: bytes.fromhex(raw[field])
+    return {"password": lambda: k.Credential.password(get("password")),
+            "password_keyfile": lambda: k.Credential.password(get("password"), get("keyfile")),
+            "recovery_phrase": lambda: k.Credential.phrase(raw["phrase"]),
+            "keychain_secret": lambda: k.Credential.keychain(get("secret"))}[raw["kind"]]()
+
+
+# One function for each op. It takes the inputs and gives every output there is.
+
+def kdf_kdf(c):
+    return {"output": k.kdf(c["key"], c.raw("label"), *map(c.resolve, c.raw("contexts", [])))}
+
+
+def kdf_argon2id(c):
+    return {"output": k.argon2id(c["password"], c["salt"], c.raw("m"), c.raw("t"), c.raw("p"))}
+
+
+def kdf_object_keys(c):
+    path = tuple(c.raw("path"))
+    key = lambda top, label: [k.folder_key(top, label, path[:i]) for i in range(len(path))]
+    ik = k.object_key(c["ck"], path)
+    return {"name_keys": key(c["nk"], "dir"), "content_keys": key(c["ck"], "sub"), "ik": ik,
+            "mk": k.kdf(ik, "msg", c["salt"])}
+
+
+def kdf_record(c):
+    return {"plaintext": k.open_record(c["key"], c.raw("kind"), c["vault_id"], c["place"], c["sealed"])}
+
+
+def kdf_cbor(c):
+    k.cbor_decode(c["cbor"])
+    return {}
+
+
+def passwords_normalize(c):
+    return {"output": k.normalize_password(c["password"])}
+
+
+def passwords_phrase(c):
+    return {"output": k.phrase_entropy(c.raw("phrase"))}
+
+
+def passwords_keyfile(c):
+    k.check_keyfile(c["keyfile"])
+    return {}
+
+
+def slots_open(c):
+    slot, opener, vault_id = k.cbor_decode(c["slot"]), credential(c.raw("credential")), c["vault_id"]
+    k.check_slot(slot)
+    root = k.open_slot(slot, vault_id, opener)
+    if root is None:
+        raise k.WrongCredentials
+    return {"kek": opener.kek(slot[3], vault_id, slot[4]), "root_key": root}
+
+
+def header_read(c):
+    h = k.Header(c["header"], c.get("vault_id"))
+    out = {f: getattr(h, f) for f in ("hash suite sequence previous time ledger_sequence ledger_hash authority").split()}
+    if "credential" in c:
+        root = h.unlock(credential(c.raw("credential")))
+        seed, state, owners, _ = h.secrets(root)
+        out |= {"root_key": root, "authority_seed": seed, "state_key": state, "owner_keys": owners}
+    return out
+
+
+def store_of(c):
+    return Store({path: c.resolve(data, path) for path, data in c.raw("store").items()})
+
+
+def header_choose(c):
+    return {"hash": k.choose_header(store_of(c), c.get("vault_id")).hash}
+
+
+def authorities(c):
+    return [(c.resolve(key), begin) for key, begin in c.raw("authorities")]
+
+
+def ledger_entry(c):
+    e = k.Entry(c["entry"], c["vault_id"], authorities(c))
+    owners = list(map(c.resolve, c.raw("owner_keys")))
+    e.actions(owners)
+    out = {f: getattr(e, f) for f in "hash sequence time previous header settled".split()}
+    return out | {"actions": e.owner_parts(owners)}
+
+
+def ledger_chain(c):
+    at = c.raw("at")
+    ledger = k.Ledger(store_of(c), c["vault_id"], authorities(c), list(map(c.resolve, c.raw("owner_keys"))),
+                      (at["header_sequence"], c.resolve(at["header_hash"]),
+                       at["ledger_sequence"], c.resolve(at["ledger_hash"])))
+    collections = [x._asdict() | {"epochs": [list(e) for e in x.epochs]} for _, x in sorted(ledger.collections.items())]
+    given = c.all.get("collections")
+    if given and "floor" not in given[0]:
+        for x in collections:
+            del x["floor"]
+    return {"sequence": ledger.last.sequence, "hash": ledger.last.hash, "collections": collections}
+
+
+def names_seal(c):
+    path, stored, long = tuple(c.raw("path").split("/")), [], {}
+    for i, segment in enumerate(path):
+        name, full = k.seal_segment(k.folder_key(c["nk"], "dir", path[:i]), segment)
+        stored.append(name)
+        if full is not None:
+            long["/".join(stored) + "~"] = full
+    return {"stored": "/".join(stored), "long": long}
+
+
+def names_open(c):
+    path, here, nk, stored = (), [], c["nk"], c.raw("stored").split("/")
+    long = {name: c.resolve(full, name) for name, full in c.raw("long", {}).items()}
+    for name in stored:
+        here.append(name)
+        segment = k.open_segment(k.folder_key(nk, "dir", path), name, long.get("/".join(here) + "~"))
+        if segment is None:
+            raise Foreign
+        path += (segment,)
+    return {"path": "/".join(path)}
+
+
+def objects_open(c):
+    keys = [(epoch, opened, c.resolve(ck)) for epoch, opened, ck in c.raw("epochs")]
+    o = k.Object(io.BytesIO(c["object"]), c["vault_id"], c.raw("suite"), c["collection"], keys,
+                 c.raw("ledger_sequence"), tuple(c.raw("path").split("/")), c.get("attributes_outside"))
+    out = {f: getattr(o, f) for f in "version stamp epoch length padded_length expiry".split()}
+    out |= {"mtime": o.mtime and list(o.mtime), "attributes": [list(pair) for pair in o.attributes]}
+    out["plaintext"] = o.range(*c.raw("range")) if "range" in c else b"".join(o.stream())
+    return out
+
+
+def padding_padme(c):
+    return {"padded": k.padme(c.raw("length"))}
+
+
+def lengths_stored(c):
+    return {"stored": k.stored_length(c.raw("suite"), c.raw("plaintext"))}
+
+
+def lengths_plaintext(c):
+    return {"plaintext": k.plain_length(c.raw("suite"), c.raw("stored"))}
+
+
+def lengths_chunk(c):
+    return {"start": k.chunk_start(c.raw("suite"), c.raw("chunk"))}
+
+
+def kit_read(c):
+    header, entries = k.read_kit(c.raw("kit"))
+    return {"header": header, "entries": entries}
+
+
+def agrees(case, expected, actual):
+    """Compares JSON with what came out."""
+    if isinstance(actual, bytes):
+        if isinstance(expected, dict) and "sha256" in expected:
+            return len(actual) == expected["length"] and k.sha256(actual).hex() == expected["sha256"]
+        return case.resolve(expected) == actual
+    if isinstance(actual, (list, tuple)):
+        return len(actual) == len(expected) and all(agrees(case, e, a) for e, a in zip(expected, actual))
+    if isinstance(actual, dict):
+        return actual.keys() == expected.keys() and all(agrees(case, expected[f], actual[f]) for f in actual)
+    return expected == actual
+
+
+def check(file, raw, cases):
+    ops = [name for name in globals() if re.fullmatch(f"{file}_[a-z_]+", name)]
+    op = globals()[f"{file}_{raw['op']}" if "op" in raw else ops[0]]
+    case, expect = Case(raw, cases), raw["expect"]
+    try:
+        actual = op(case)
+        got = "ok"
+    except Foreign:
+        got = "foreign"
+    except k.KluisError as e:
+        got = next(name for name, c in CLASSES.items() if c is type(e)) + f": {e}"
+    assert got.split(":")[0] == expect, f"expected {expect}, got {got}"
+    if expect == "ok":
+        for field, value in case.outputs().items():
+            if field in DEFAULTS[file]:
+                continue
+            assert field in actual, f"the field {field} is unknown"
+            assert agrees(case, value, actual[field]), f"{field} differs: {value!r:.200} and {actual[field]!r:.200}"
+
+
+DEFAULTS = {}
+
+
+def run():
+    with test("every vector file has a reader, and the other way round"):
+        assert {p.stem for p in VECTORS.glob("*.json")} == set(FILES)
+    for path in sorted(VECTORS.glob("*.json")):
+        content = json.loads(path.read_text())
+        DEFAULTS[path.stem] = defaults = content.get("defaults", {})
+        cases = {raw["name"]: defaults | raw for raw in content["cases"]}
+        with test(f"{path.stem}: names are unique, and there are cases"):
+            assert len(cases) == len(content["cases"]) > 0 and content["file"] == path.stem
+        for name, raw in cases.items():
+            with test(f"{path.stem}: {name}"):
+                check(path.stem, raw, cases)
