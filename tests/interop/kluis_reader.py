@@ -480,7 +480,7 @@ class Ledger:
                 last = load(sequence, digest)
                 break
             except Tampered:
-                require(sequence > named_sequence, "the ledger is older than the header")
+                require((sequence, digest) != (named_sequence, named_hash), "the entry that the header names is gone")
         chain = [last]
         while chain[-1].sequence and (chain[-1].sequence % 64 or chain[-1].sequence > named_sequence):
             chain.append(load(chain[-1].sequence - 1, chain[-1].previous))
