@@ -1,1 +1,58 @@
-//! placeholder
+//! The formats and keys of Kluis.
+//!
+//! This crate is pure: it does no I/O, has no clock, and draws randomness in one
+//! place. `docs/FORMAT.md` is the authority on every byte that it writes; the
+//! crate `kluis` puts it on an object store and is what applications use.
+//!
+//! From the root down: a [`Credential`] opens a [`Slot`] of the vault [`Header`]
+//! and yields [`VaultSecrets`]; with them the [`Ledger`] is read, whose root
+//! [`Collection`] holds the keys of names ([`FolderNames`]) and of objects
+//! ([`Sealer`], [`Opener`]).
+//!
+//! # Security
+//!
+//! Every key is one newtype, on the heap and wiped on drop. Whatever is parsed is
+//! bounded before it is allocated and authenticated before it is used, and there
+//! is one error for every failed decryption.
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests fail by panicking"
+    )
+)]
+
+mod aead;
+mod authority;
+mod cbor;
+mod collection;
+mod credential;
+mod error;
+mod header;
+mod id;
+mod kdf;
+mod ledger;
+mod message;
+mod name;
+mod object;
+mod padding;
+mod random;
+mod secret;
+mod slot;
+
+pub use authority::Authorities;
+pub use collection::Collection;
+pub use credential::{Credential, KdfCeiling, KdfParams, Keyfile, Password, RecoveryPhrase};
+pub use error::{Error, Result};
+pub use header::{Header, Suite, VaultSecrets, make_slot};
+pub use id::{CollectionId, Position, RecordHash, SlotId, VaultId};
+pub use ledger::{Entry, Ledger};
+pub use name::{DecodedSegment, FolderNames, StoredPath, StoredSegment, VaultPath, objects_prefix};
+pub use object::{
+    CHUNK_LENGTH, Filler, HEADER_LENGTH, Metadata, Mtime, Opener, SEALED_CHUNK_LENGTH, Sealer,
+    TAG_LENGTH, chunk_offset, plaintext_length, sealed_length,
+};
+pub use slot::{Slot, SlotKind};

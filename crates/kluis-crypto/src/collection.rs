@@ -1,0 +1,114 @@
+//! Collections: a name key, and one content key for each epoch
+//! (docs/FORMAT.md, section 5).
+
+use crate::kdf::Label;
+use crate::name::VaultPath;
+use crate::secret::secret_key;
+use crate::{CollectionId, Result, random};
+
+secret_key! {
+    /// Name key of a folder, D.
+    pub(crate) struct NameKey;
+}
+secret_key! {
+    /// Content key of a folder in one epoch, CK and T.
+    pub(crate) struct ContentKey;
+}
+secret_key! {
+    /// Key of one object in one epoch, IK.
+    pub(crate) struct ObjectKey;
+}
+
+impl ContentKey {
+    /// `T_{i+1} = KDF(T_i, "sub", segment)`, `IK = KDF(T_parent, "obj", last segment)`
+    pub(crate) fn object_key(&self, path: &VaultPath) -> ObjectKey {
+        let (folders, last) = path.split_last();
+        let mut parent: Option<ContentKey> = None;
+        for folder in folders {
+            let key = parent.as_ref().unwrap_or(self);
+            parent = Some(ContentKey::derive(
+                key.expose_secret(),
+                Label::SUB,
+                &[folder.as_bytes()],
+            ));
+        }
+        let parent = parent.as_ref().unwrap_or(self);
+        ObjectKey::derive(parent.expose_secret(), Label::OBJECT, &[last.as_bytes()])
+    }
+}
+
+/// One content key and the ledger entry that opened it.
+#[derive(Debug)]
+pub(crate) struct Epoch {
+    pub(crate) number: u32,
+    pub(crate) opened: u64,
+    /// Made by an entry outside the chain: read with, never written with.
+    pub(crate) orphan: bool,
+    pub(crate) key: ContentKey,
+}
+
+/// A collection of objects that are shared and revoked together. A vault begins
+/// with one, its root.
+#[derive(Debug)]
+pub struct Collection {
+    pub(crate) id: CollectionId,
+    pub(crate) padded: bool,
+    pub(crate) name_key: NameKey,
+    /// Epochs below are refused.
+    pub(crate) floor: u32,
+    /// Ascending by number; of one number, orphans first. Not empty.
+    pub(crate) epochs: Vec<Epoch>,
+}
+
+impl Collection {
+    pub(crate) fn make(padded: bool) -> Result<Self> {
+        let mut id = CollectionId([0; 16]);
+        random::fill(&mut id.0)?;
+        let epoch = Epoch {
+            number: 0,
+            opened: 0,
+            orphan: false,
+            key: ContentKey::make()?,
+        };
+        Ok(Self {
+            id,
+            padded,
+            name_key: NameKey::make()?,
+            floor: 0,
+            epochs: vec![epoch],
+        })
+    }
+
+    pub(crate) fn current(&self) -> Option<&Epoch> {
+        self.epochs.iter().rfind(|epoch| !epoch.orphan)
+    }
+
+    pub(crate) fn insert(&mut self, epoch: Epoch) {
+        let known = |e: &Epoch| {
+            e.number == epoch.number && e.opened == epoch.opened && e.orphan == epoch.orphan
+        };
+        if !self.epochs.iter().any(known) {
+            let order = |e: &Epoch| (e.number, !e.orphan, e.opened);
+            let at = self.epochs.partition_point(|e| order(e) <= order(&epoch));
+            self.epochs.insert(at, epoch);
+        }
+    }
+
+    /// The sequence of the ledger entry that closed an epoch.
+    pub(crate) fn closed_at(&self, number: u32) -> Option<u64> {
+        self.epochs
+            .iter()
+            .find(|e| !e.orphan && e.number > number)
+            .map(|e| e.opened)
+    }
+
+    /// Its id.
+    pub fn id(&self) -> CollectionId {
+        self.id
+    }
+
+    /// Whether its objects are padded.
+    pub fn is_padded(&self) -> bool {
+        self.padded
+    }
+}

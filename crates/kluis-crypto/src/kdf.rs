@@ -1,0 +1,144 @@
+//! Key derivation: every key of Kluis is `KDF(parent, label, context…)`
+//! (docs/FORMAT.md, section 1), HKDF-Expand of RFC 5869 with SHA-256.
+
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+/// A label of the table in docs/FORMAT.md.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Label(&'static str);
+
+macro_rules! labels {
+    ($($name:ident = $text:literal),* $(,)?) => {
+        impl Label {
+            $(pub(crate) const $name: Self = Self($text);)*
+            #[cfg(test)]
+            pub(crate) const ALL: &[&str] = &[$($text),*];
+        }
+    };
+}
+
+labels! {
+    DIR = "dir",
+    SIV = "siv",
+    NAME = "name",
+    SUB = "sub",
+    OBJECT = "obj",
+    MESSAGE = "msg",
+    SALT = "salt",
+    METADATA = "meta",
+    ATTRIBUTES = "attr",
+    HEADER_MAC = "mac",
+    WRAP = "wrap",
+    OWNER_PART = "owner",
+    PHRASE = "phrase",
+    CHAIN_SECRET = "chain-secret",
+    PIN_FILE = "pin-file",
+    DEVICE_OBJECTS = "device-objects",
+}
+
+/// Strings that begin with `kluis/v1/` and are not labels: what is signed,
+/// hashed or used as a context elsewhere.
+pub(crate) mod domain {
+    pub(crate) const VAULT: &[u8] = b"kluis/v1/vault\0";
+    pub(crate) const HEADER: &[u8] = b"kluis/v1/header\0";
+    pub(crate) const LEDGER: &[u8] = b"kluis/v1/ledger\0";
+    pub(crate) const SUCCESSION: &[u8] = b"kluis/v1/succession\0";
+    pub(crate) const SLOT: &[u8] = b"kluis/v1/slot\0";
+    pub(crate) const RECORD: &[u8] = b"kluis/v1/record\0";
+    pub(crate) const OBJECT: &[u8] = b"kluis/v1/object\0";
+    pub(crate) const LONG_NAME: &[u8] = b"kluis/v1/long-name\0";
+    #[cfg(test)]
+    pub(crate) const ALL: &[&[u8]] = &[
+        VAULT, HEADER, LEDGER, SUCCESSION, SLOT, RECORD, OBJECT, LONG_NAME,
+    ];
+}
+
+/// `KDF(k, label, c1, c2, …) = HKDF-Expand(k, "kluis/v1/" ‖ label ‖ 0x00 ‖ lp(c1) ‖ lp(c2) ‖ …, 32)`
+pub(crate) fn derive(key: &[u8; 32], label: Label, context: &[&[u8]], out: &mut [u8; 32]) {
+    const MAX_PARTS: usize = 3 + 2 * 4;
+    let mut lengths = [[0u8; 4]; 4];
+    let mut info: [&[u8]; MAX_PARTS] = [&[]; MAX_PARTS];
+    info[0] = b"kluis/v1/";
+    info[1] = label.0.as_bytes();
+    info[2] = &[0];
+    debug_assert!(context.len() <= lengths.len());
+    for (length, part) in lengths.iter_mut().zip(context) {
+        *length = length_prefix(part);
+    }
+    for (i, (length, part)) in lengths.iter().zip(context).enumerate() {
+        info[3 + 2 * i] = length;
+        info[4 + 2 * i] = part;
+    }
+    expand(key, &info[..3 + 2 * context.len()], out);
+}
+
+/// HKDF-Expand (RFC 5869, section 2.3) of a 32-byte key, at most 255 · 32 bytes.
+pub(crate) fn expand(key: &[u8; 32], info: &[&[u8]], out: &mut [u8]) {
+    // A 32-byte key is long enough for SHA-256 and every output is a constant
+    // below the limit of 8,160 bytes, so neither step can fail; were one to,
+    // the output would have to be unusable rather than zero.
+    let done = Hkdf::<Sha256>::from_prk(key)
+        .map_err(drop)
+        .and_then(|hkdf| hkdf.expand_multi_info(info, out).map_err(drop));
+    assert!(done.is_ok(), "HKDF-Expand of a fixed length");
+}
+
+/// HMAC-SHA-256 (RFC 2104) that is ready for a message.
+pub(crate) fn hmac(key: &[u8; 32]) -> Hmac<Sha256> {
+    // RFC 2104, section 2: a key shorter than a block is filled up with zeros.
+    let mut block = Zeroizing::new([0u8; 64]);
+    block[..32].copy_from_slice(key);
+    Hmac::new((&*block).into())
+}
+
+/// The 4-byte big-endian length before every context, which makes the encoding injective.
+pub(crate) fn length_prefix(part: &[u8]) -> [u8; 4] {
+    // Contexts are bounded far below 4 GiB before they come here.
+    u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_label_is_a_prefix_of_another() {
+        let domains = domain::ALL.iter().map(|d| {
+            let text = std::str::from_utf8(d).unwrap();
+            text.strip_prefix("kluis/v1/")
+                .unwrap()
+                .strip_suffix('\0')
+                .unwrap()
+        });
+        let all: Vec<&str> = Label::ALL.iter().copied().chain(domains).collect();
+        for (i, a) in all.iter().enumerate() {
+            for (j, b) in all.iter().enumerate() {
+                assert!(i == j || !b.starts_with(a), "{a} is a prefix of {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_label_and_domain_stands_in_the_format() {
+        let format = include_str!("../../../docs/FORMAT.md");
+        for label in Label::ALL {
+            assert!(format.contains(&format!("| `{label}` |")), "{label}");
+        }
+        for domain in domain::ALL {
+            let name = std::str::from_utf8(&domain[9..domain.len() - 1]).unwrap();
+            assert!(format.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
+    fn contexts_do_not_run_into_each_other() {
+        let mut a = [0; 32];
+        let mut b = [0; 32];
+        derive(&[7; 32], Label::DIR, &[b"ab", b"c"], &mut a);
+        derive(&[7; 32], Label::DIR, &[b"a", b"bc"], &mut b);
+        assert_ne!(a, b);
+    }
+}
