@@ -213,6 +213,18 @@ async fn the_history_keeps_every_version() {
 }
 
 #[tokio::test]
+async fn a_rename_to_itself_is_remembered_as_what_it_did() {
+    let store = store();
+    let a = Path::from("a");
+    store.put(&a, "x".into()).await.unwrap();
+    store.rename(&a, &a).await.unwrap();
+    let stored = store.contents().await.unwrap();
+    let versions = store.history(&a);
+    assert_eq!(versions.len(), 2);
+    assert_eq!(versions[1].bytes.as_ref(), stored.get(&a));
+}
+
+#[tokio::test]
 async fn find_looks_everywhere() {
     let store = store();
     let found =

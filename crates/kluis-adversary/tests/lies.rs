@@ -144,6 +144,16 @@ async fn garbage_has_the_length_and_comes_from_the_seed() {
 }
 
 #[tokio::test]
+async fn two_rules_draw_differently() {
+    let store = store().await;
+    let rule = store.add(Lie::Garbage);
+    let first = read(&store, &x()).await.unwrap();
+    store.remove(rule);
+    store.add(Lie::Garbage);
+    assert_ne!(first, read(&store, &x()).await.unwrap());
+}
+
+#[tokio::test]
 async fn set() {
     serves(Lie::Set(3, Bytes::from_static(b"xyz")), b"012xyz6789").await;
     serves(Lie::Set(9, Bytes::from_static(b"xyz")), b"012345678xyz").await;
@@ -298,10 +308,17 @@ async fn freeze_shows_gets_and_listings_as_they_were() {
 async fn resurrect() {
     let store = store().await;
     store.delete(&x()).await.unwrap();
+    store
+        .put(&y(), "replaced and not removed".into())
+        .await
+        .unwrap();
     assert!(read(&store, &x()).await.is_err());
     let rule = store.add(Lie::Resurrect);
     assert_eq!(read(&store, &x()).await.unwrap(), TEXT);
-    assert_eq!(read(&store, &y()).await.unwrap(), "ABCDEFGHIJ");
+    assert_eq!(
+        read(&store, &y()).await.unwrap(),
+        "replaced and not removed"
+    );
     assert_eq!(names(&store, None).await, ["a/x", "b/y"]);
     assert_eq!(names(&store, Some("b")).await, ["b/y"]);
     store.remove(rule);
@@ -324,6 +341,17 @@ async fn short_body_promises_more_than_it_gives() {
     );
     store.remove(rule);
     assert_eq!(read(&store, &x()).await.unwrap(), TEXT);
+}
+
+#[tokio::test]
+async fn a_body_in_many_items_is_cut_at_the_same_byte() {
+    let store = store().await;
+    store.add(Lie::TinyItems(2));
+    for (n, expected) in [(0, ""), (3, "012"), (4, "0123"), (99, "0123456789")] {
+        let rule = store.add(Lie::ShortBody(n));
+        assert_eq!(read(&store, &x()).await.unwrap(), expected);
+        store.remove(rule);
+    }
 }
 
 #[tokio::test]
@@ -507,6 +535,10 @@ async fn ghost_in_list() {
     let mut ghost = store.head(&x()).await.unwrap();
     ghost.location = Path::from("a/ghost");
     let rule = store.add(Lie::GhostInList(ghost));
+    assert!(
+        names(&store, Some("a/ghost")).await.is_empty(),
+        "a prefix is no object under it"
+    );
     assert_eq!(names(&store, None).await, ["a/ghost", "a/x", "b/y"]);
     assert_eq!(names(&store, Some("a")).await, ["a/ghost", "a/x"]);
     assert_eq!(names(&store, Some("b")).await, ["b/y"]);
