@@ -25,7 +25,7 @@ mod tests {
         {
             let padded = padme(length);
             assert!(
-                padded >= length && padded - length <= length * 12 / 100,
+                padded >= length && padded - length <= length / 100 * 12 + length % 100 * 12 / 100,
                 "{length} {padded}"
             );
             assert_eq!(padme(padded), padded);
