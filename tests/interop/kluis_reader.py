@@ -334,7 +334,7 @@ class Header:
         for slot in self.slots:
             root = open_slot(slot, self.vault_id, credential)
             if root is not None:
-                mac = hmac256(kdf(root, "header-mac", self.vault_id), self.signed)
+                mac = hmac256(kdf(root, "mac", self.vault_id), self.signed)
                 require(hmac.compare_digest(mac, self.mac), "the header's MAC is wrong")
                 return root
         raise WrongCredentials("no slot opens with this credential")
@@ -402,9 +402,9 @@ HEADER_REF = row(uint, octets(32))
 ACTIONS = {
     1: row(uint, octets(16), text, uint, octets(32), octets(32)),
     2: row(uint, octets(16), uint, octets(32)),
-    3: row(uint, many(row(octets(16), text, uint, octets(32), uint, many(row(uint, uint, octets(32)), 1)))),
+    3: row(uint, many(row(octets(16), text, uint, octets(32), uint, many(row(uint, uint, uint, octets(32)), 1)))),
 }
-Collection = namedtuple("Collection", "id mount options nk floor epochs")  # epochs: (epoch, opened, CK)
+Collection = namedtuple("Collection", "id mount options nk floor epochs")  # epochs: (epoch, opened, orphan, CK)
 
 
 class Entry:
@@ -432,7 +432,7 @@ class Entry:
             require(audience[:1] == [0], "an audience is unknown", UnsupportedFormat)
             row(uint, uint)(audience)
             require(audience[1] < len(owner_keys), "an owner part has no key")
-            key = kdf(owner_keys[audience[1]], "ledger-part", self.vault_id)
+            key = kdf(owner_keys[audience[1]], "owner", self.vault_id)
             found.append(open_record(key, "ledger", self.vault_id, u64(self.sequence) + u32(i), sealed))
         return found
 
@@ -448,22 +448,24 @@ class Entry:
 
 
 def apply_actions(state, sequence, actions):
+    snapshot = sequence > 0 and sequence % 64 == 0
+    require([a[0] for a in actions if a[0] != 2] == ([1] if not sequence else [3] if snapshot else [])
+            and (not snapshot or actions[0][0] == 3), "an action stands where it may not")
     for action in actions:
         if action[0] == 1:
             _, cid, mount, options, nk, ck = action
-            require(cid not in state, "a collection is made twice")
-            state[cid] = Collection(cid, mount, options, nk, 0, [(0, sequence, ck)])
+            state[cid] = Collection(cid, mount, options, nk, 0, [(0, sequence, 0, ck)])
         elif action[0] == 2:
             _, cid, epoch, ck = action
-            require(cid in state and any(e[0] == epoch - 1 for e in state[cid].epochs), "an epoch comes from nowhere")
-            state[cid].epochs.append((epoch, sequence, ck))
-            state[cid].epochs.sort()
+            require(cid in state and epoch == 1 + max(e[0] for e in state[cid].epochs if not e[2]),
+                    "an epoch does not follow the last one")
+            state[cid].epochs.append((epoch, sequence, 0, ck))
         else:
-            state.clear()
             for cid, mount, options, nk, floor, epochs in action[1]:
-                epochs = [tuple(e) for e in epochs]
-                require(cid not in state and epochs == sorted(epochs), "a snapshot is out of order")
-                state[cid] = Collection(cid, mount, options, nk, floor, epochs)
+                require(not state or cid > max(state), "collections are out of order")
+                require(any(not e[2] for e in epochs), "a collection has no key of the chain")
+                require(all(e[2] <= 1 for e in epochs), "a key's kind is unknown", UnsupportedFormat)
+                state[cid] = Collection(cid, mount, options, nk, floor, [tuple(e) for e in epochs])
     for collection in state.values():
         require(collection.options <= 1, "an option is unknown", UnsupportedFormat)
 
@@ -482,9 +484,9 @@ class Ledger:
             except Tampered:
                 require((sequence, digest) != (named_sequence, named_hash), "the entry that the header names is gone")
         chain = [last]
-        while chain[-1].sequence and (chain[-1].sequence % 64 or chain[-1].sequence > named_sequence):
+        while chain[-1].sequence % 64:
             chain.append(load(chain[-1].sequence - 1, chain[-1].previous))
-        require(any((e.sequence, e.hash) == (named_sequence, named_hash) for e in chain),
+        require(named_sequence < chain[-1].sequence or (named_sequence, named_hash) in [(e.sequence, e.hash) for e in chain],
                 "the entry that the header names is not in the ledger")
         for entry in chain:
             if entry.header:
@@ -492,10 +494,7 @@ class Ledger:
                         "the header is older than the ledger")
         self.last, self.collections = last, {}
         for entry in reversed(chain):
-            actions = entry.actions(owner_keys)
-            if entry.sequence and entry.sequence % 64 == 0:
-                require(actions and actions[0][0] == 3, "a snapshot is missing")
-            apply_actions(self.collections, entry.sequence, actions)
+            apply_actions(self.collections, entry.sequence, entry.actions(owner_keys))
         self.entries = chain[::-1]
         self.keys = {c.id: list(c.epochs) for c in self.collections.values()}
         self.read_orphans(store, load, {e.hash for e in chain}, owner_keys)
@@ -518,8 +517,8 @@ class Ledger:
             except Tampered:
                 continue
             for _, cid, epoch, ck in new:
-                if cid in self.keys and ck not in (k for _, _, k in self.keys[cid]):
-                    self.keys[cid].append((epoch, entry.sequence, ck))
+                if cid in self.keys and ck not in (k[3] for k in self.keys[cid]):
+                    self.keys[cid].append((epoch, entry.sequence, 1, ck))
 
 
 # --- 5. Keys of objects ----------------------------------------------------------
@@ -618,7 +617,7 @@ ATTRIBUTES = {"cache-control", "content-disposition", "content-encoding", "conte
 
 
 def parse_attributes(data):
-    x = parse(data, many(text, 2))
+    x = parse(data, many(text, 2, 128))
     names = [n.encode() for n in x[::2]]
     require(len(x) % 2 == 0 and names == sorted(set(names)), "attributes are out of order")
     require(all(n in ATTRIBUTES or n.startswith("meta:") and len(n) > 5 for n in x[::2]), "an attribute is unknown")
@@ -626,9 +625,9 @@ def parse_attributes(data):
 
 
 class Object:
-    """An object of suite 1. `keys` are (epoch, opened, CK); `source` is a binary file."""
+    """An object of suite 1. `keys` are (epoch, opened, orphan, CK); `source` is a binary file."""
 
-    def __init__(self, source, vault_id, suite, collection, keys, ledger_sequence, path, outside=None):
+    def __init__(self, source, vault_id, suite, collection, keys, ledger_sequence, path, outside=None, floor=0):
         self.source = source
         stored = source.seek(0, os.SEEK_END)
         source.seek(0)
@@ -647,8 +646,9 @@ class Object:
             bool(fixed[5]), *(int.from_bytes(fixed[a:b], "big") for a, b in ((8, 12), (12, 16), (16, 24))))
         require(fixed[24:] == collection, "an object of another collection")
         self.find_key(keys, path, vault_id, fixed, frame, salt, commitment)
-        closed = [opened for epoch, opened, _ in keys if epoch == self.epoch + 1]
-        require(not closed or self.stamp < max(closed), "written under a closed epoch")
+        closed = [opened for epoch, opened, orphan, _ in keys if epoch == self.epoch + 1 and not orphan]
+        require(not closed or self.stamp < closed[0], "written under a closed epoch")
+        require(self.epoch >= floor, "the epoch is below the floor")
         require(self.stamp <= ledger_sequence, "the stamp is above the ledger", Stale)
         self.read_frame(aead_open(kdf(self.mk, "meta", fixed), ZERO_NONCE, frame, fixed + salt),
                         vault_id, fixed, salt, outside)
@@ -657,7 +657,7 @@ class Object:
 
     def find_key(self, keys, path, vault_id, fixed, frame, salt, commitment):
         context = b"kluis/v1/object\0" + vault_id + fixed + sha256(frame)
-        for epoch, _, ck in keys:
+        for epoch, _, _, ck in keys:
             if epoch == self.epoch:
                 self.mk = kdf(object_key(ck, path), "msg", salt)
                 try:
@@ -725,16 +725,15 @@ class Object:
 
 def read_kit(kit):
     """(header, [entry, …]) as bytes."""
-    lines = [line.rstrip("\r") for line in kit.split("\n")]
+    lines = [line.rstrip() for line in kit.split("\n")]
     marks = [f"-----{word} KLUIS RECOVERY KIT-----" for word in ("BEGIN", "END")]
-    require([line for line in lines if line in marks] == marks, "not a recovery kit")
-    armor = lines[lines.index(marks[0]) + 1:lines.index(marks[1])]
-    require(armor and all(len(line) == 64 for line in armor[:-1]) and 0 < len(armor[-1]) <= 64, "a kit's lines are not whole")
+    require([line for line in lines if line in marks] == marks, "not a recovery kit", InvalidInput)
+    armor = "".join(lines[lines.index(marks[0]) + 1:lines.index(marks[1])])
     try:
-        data = base64.b64decode("".join(armor), validate=True)
+        data = base64.b64decode(armor, validate=True)
     except ValueError:
-        raise Tampered("a kit is not base64") from None
-    require(base64.b64encode(data).decode() == "".join(armor), "a kit is not canonical base64")
+        raise InvalidInput("a kit is not base64") from None
+    require(base64.b64encode(data).decode() == armor, "a kit is not canonical base64", InvalidInput)
     header, entries = parse(strip_magic(data, b"KLK1", 16 << 20), row(octets(), many(octets(), 1)))
     return header, entries
 
@@ -796,7 +795,7 @@ class Vault:
         source = open(self.store.root / (stored or self.stored_path(path)), "rb")
         try:
             return Object(source, self.header.vault_id, self.header.suite, self.collection.id,
-                          self.ledger.keys[self.collection.id], self.ledger.last.sequence, path, outside)
+                          self.ledger.keys[self.collection.id], self.ledger.last.sequence, path, outside, self.collection.floor)
         except BaseException:
             source.close()
             raise

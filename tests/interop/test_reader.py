@@ -13,7 +13,7 @@ VAULT_ID, COLLECTION, CK = bytes(16), bytes(range(16)), bytes(32)
 PATH = ("photos", "été.jpg")
 
 
-def open_object(data, path=PATH, suite=1, keys=((0, 0, CK),), ledger=5, vault_id=VAULT_ID, outside=None):
+def open_object(data, path=PATH, suite=1, keys=((0, 0, 0, CK),), ledger=5, vault_id=VAULT_ID, outside=None):
     return k.Object(io.BytesIO(data), vault_id, suite, COLLECTION, keys, ledger, path, outside)
 
 
@@ -101,12 +101,14 @@ def objects():
         with test(name), refuses(k.Tampered):
             b"".join(open_object(bad).stream())
     for name, args in {"wrong path": {"path": ("photos", "b")}, "wrong vault": {"vault_id": bytes([1] * 16)},
-                       "wrong suite": {"suite": 2}, "no epoch": {"keys": ()}, "closed epoch": {"keys": ((0, 0, CK), (1, 0, COLLECTION * 2))},
-                       "attributes outside, not wanted": {"keys": ((0, 0, COLLECTION * 2),)}}.items():
+                       "wrong suite": {"suite": 2}, "no epoch": {"keys": ()}, "closed epoch": {"keys": ((0, 0, 0, CK), (1, 0, 0, COLLECTION * 2))},
+                       "no key fits": {"keys": ((0, 0, 1, COLLECTION * 2),)}}.items():
         with test(name), refuses(k.Tampered):
             open_object(data, **args)
     with test("two keys of an epoch"):
-        open_object(data, keys=((0, 0, COLLECTION * 2), (0, 0, CK)))
+        open_object(data, keys=((0, 0, 1, COLLECTION * 2), (0, 0, 0, CK)))
+    with test("an orphan closes nothing"):
+        open_object(data, keys=((0, 0, 0, CK), (1, 0, 1, COLLECTION * 2)))
     with test("stale"), refuses(k.Stale):
         open_object(seal(b"", stamp=6))
     with test("attributes outside"):

@@ -179,7 +179,7 @@ def ledger_chain(c):
     ledger = k.Ledger(store_of(c), c["vault_id"], authorities(c), list(map(c.resolve, c.raw("owner_keys"))),
                       (at["header_sequence"], c.resolve(at["header_hash"]),
                        at["ledger_sequence"], c.resolve(at["ledger_hash"])))
-    collections = [x._asdict() | {"epochs": [list(e) for e in x.epochs]} for _, x in sorted(ledger.collections.items())]
+    collections = [x._asdict() | {"epochs": sorted(map(list, x.epochs))} for _, x in sorted(ledger.collections.items())]
     given = c.all.get("collections")
     if given and "floor" not in given[0]:
         for x in collections:
@@ -210,9 +210,9 @@ def names_open(c):
 
 
 def objects_open(c):
-    keys = [(epoch, opened, c.resolve(ck)) for epoch, opened, ck in c.raw("epochs")]
+    keys = [(*numbers, c.resolve(ck)) for *numbers, ck in c.raw("epochs")]
     o = k.Object(io.BytesIO(c["object"]), c["vault_id"], c.raw("suite"), c["collection"], keys,
-                 c.raw("ledger_sequence"), tuple(c.raw("path").split("/")), c.get("attributes_outside"))
+                 c.raw("ledger_sequence"), tuple(c.raw("path").split("/")), c.get("attributes_outside"), c.raw("floor", 0))
     out = {f: getattr(o, f) for f in "version stamp epoch length padded_length expiry".split()}
     out |= {"mtime": o.mtime and list(o.mtime), "attributes": [list(pair) for pair in o.attributes]}
     out["plaintext"] = o.range(*c.raw("range")) if "range" in c else b"".join(o.stream())

@@ -78,8 +78,8 @@ class TinyVault:
     def append(self, actions, header=None):
         n, previous = len(self.entries), self.entries[-1][0] if self.entries else b""
         if n and n % 64 == 0:
-            actions = [[3, [[self.collection, "", 0, self.nk, 0, [[0, 0, self.ck]]]]]] + actions
-        sealed = seal_record(k.kdf(self.owner, "ledger-part", self.id), "ledger", self.id, k.u64(n) + k.u32(0),
+            actions = [[3, [[self.collection, "", 0, self.nk, 0, [[0, 0, 0, self.ck]]]]]] + actions
+        sealed = seal_record(k.kdf(self.owner, "owner", self.id), "ledger", self.id, k.u64(n) + k.u32(0),
                              k.cbor_encode(actions))
         named = [len(self.headers) - 1, self.headers[-1]] if self.headers else []
         signed = b"KLE1" + k.cbor_encode([self.id, n, 1, previous, named, [], [[[0, 0], sealed]]])
@@ -93,7 +93,7 @@ class TinyVault:
         wrapped = seal_record(k.kdf(self.root, "wrap", self.id), "wrap", self.id, k.u64(n), k.cbor_encode(secrets))
         signed = b"KLV1" + k.cbor_encode([1, self.id, [[self.public, 0, b""]], n, previous, 1, len(self.entries) - 1,
                                           self.entries[-1][0], 1, [], wrapped, self.slots])
-        signed += k.hmac256(k.kdf(self.root, "header-mac", self.id), signed)
+        signed += k.hmac256(k.kdf(self.root, "mac", self.id), signed)
         header = signed + self.authority.sign(b"kluis/v1/header\0" + signed)
         self.headers.append(k.sha256(header))
         self.claim("k/h", n, header)
