@@ -464,6 +464,14 @@ impl Header {
         Err(Error::WrongCredentials)
     }
 
+    /// Opens the header with the root key of an open vault, without a credential.
+    ///
+    /// # Errors
+    /// `Tampered` where the root key was rotated since, or the header is not ours.
+    pub fn reopen(&self, secrets: &VaultSecrets) -> Result<VaultSecrets> {
+        self.unwrap(secrets.root.duplicate())
+    }
+
     fn unwrap(&self, root: RootKey) -> Result<VaultSecrets> {
         let vault = &self.body.vault;
         let (signed, trailer) = self.record.split_at(self.record.len() - Self::TRAILER);

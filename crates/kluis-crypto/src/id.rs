@@ -66,6 +66,16 @@ id! {
 }
 
 impl RecordHash {
+    /// Sorts before every hash.
+    pub const MIN: Self = Self([0; 32]);
+    /// Sorts behind every hash.
+    pub const MAX: Self = Self([0xff; 32]);
+
+    /// A hash of 32 bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
     /// The hash of these bytes.
     pub fn of(record: &[u8]) -> Self {
         Self(Sha256::digest(record).into())
