@@ -85,22 +85,33 @@ impl Writer {
 pub(crate) struct Reader<'a>(Decoder<'a>);
 
 impl<'a> Reader<'a> {
-    /// The number of elements of an array of at most `max`.
-    pub(crate) fn array_up_to(&mut self, max: usize) -> Result<usize> {
-        let length = self
-            .0
+    fn array_length(&mut self) -> Result<u64> {
+        self.0
             .array()
             .map_err(|_| Error::Tampered)?
-            .ok_or(Error::Tampered)?;
-        match usize::try_from(length) {
+            .ok_or(Error::Tampered)
+    }
+
+    /// The number of elements of a list of at most `max`.
+    pub(crate) fn array_up_to(&mut self, max: usize) -> Result<usize> {
+        match usize::try_from(self.array_length()?) {
             Ok(length) if length <= max => Ok(length),
             _ => Err(Error::LimitExceeded("elements of a stored record")),
         }
     }
 
+    /// The number of elements of an array that has some of a few fixed forms,
+    /// the longest of `max`. Another form is damage, not a matter of limits.
+    pub(crate) fn array_of_any(&mut self, max: usize) -> Result<usize> {
+        match usize::try_from(self.array_length()?) {
+            Ok(length) if length <= max => Ok(length),
+            _ => Err(Error::Tampered),
+        }
+    }
+
     /// An array of exactly `length` elements.
     pub(crate) fn array(&mut self, length: usize) -> Result<()> {
-        if self.array_up_to(length)? == length {
+        if self.array_of_any(length)? == length {
             Ok(())
         } else {
             Err(Error::Tampered)
@@ -132,7 +143,7 @@ impl<'a> Reader<'a> {
 
     /// A fixed byte string, or an empty one where there is none.
     pub(crate) fn fixed_or_empty<const N: usize>(&mut self) -> Result<Option<&'a [u8; N]>> {
-        let bytes = self.bytes(N)?;
+        let bytes = self.bytes(usize::MAX)?;
         if bytes.is_empty() {
             return Ok(None);
         }

@@ -1,5 +1,6 @@
 //! What a user opens a vault with, and how it is stretched into a key.
 
+use crate::cbor::{Reader, Writer};
 use crate::secret::secret_key;
 use crate::{Error, Result, random};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
@@ -255,6 +256,32 @@ impl KdfParams {
             ));
         }
         Ok(Self { memory_kib, passes })
+    }
+
+    /// `[m, t, p]`, or `[]` where nothing is stretched.
+    pub(crate) fn write(params: Option<Self>, to: &mut Writer) {
+        match params {
+            Some(params) => to
+                .array(3)
+                .uint(params.memory_kib.into())
+                .uint(params.passes.into())
+                .uint(1),
+            None => to.array(0),
+        };
+    }
+
+    /// Bounded before anything is allocated: a cost that no number of 32 bits
+    /// holds is over the limit like any other.
+    pub(crate) fn read(from: &mut Reader<'_>) -> Result<Option<Self>> {
+        match from.array_of_any(3)? {
+            0 => Ok(None),
+            3 => {
+                let [memory_kib, passes, lanes] = [from.uint()?, from.uint()?, from.uint()?]
+                    .map(|cost| u32::try_from(cost).unwrap_or(u32::MAX));
+                Self::from_stored(memory_kib, passes, lanes).map(Some)
+            }
+            _ => Err(Error::Tampered),
+        }
     }
 
     /// Memory in KiB.

@@ -11,9 +11,9 @@ use zeroize::Zeroizing;
 pub(crate) struct Label(&'static str);
 
 macro_rules! labels {
-    ($($name:ident = $text:literal),* $(,)?) => {
+    ($($(#[$attribute:meta])* $name:ident = $text:literal),* $(,)?) => {
         impl Label {
-            $(pub(crate) const $name: Self = Self($text);)*
+            $($(#[$attribute])* pub(crate) const $name: Self = Self($text);)*
             #[cfg(test)]
             pub(crate) const ALL: &[&str] = &[$($text),*];
         }
@@ -34,8 +34,10 @@ labels! {
     WRAP = "wrap",
     OWNER_PART = "owner",
     PHRASE = "phrase",
+    #[allow(dead_code, reason = "no credential opens a keychain slot yet")]
     CHAIN_SECRET = "chain-secret",
     PIN_FILE = "pin-file",
+    #[allow(dead_code, reason = "the second part of device state has no content yet")]
     DEVICE_OBJECTS = "device-objects",
 }
 
@@ -116,9 +118,15 @@ mod tests {
     #[test]
     fn domains_end_in_zero_and_are_no_labels() {
         for domain in domain::ALL {
-            let name = std::str::from_utf8(domain).unwrap().strip_prefix("kluis/v1/").unwrap();
+            let name = std::str::from_utf8(domain)
+                .unwrap()
+                .strip_prefix("kluis/v1/")
+                .unwrap();
             let name = name.strip_suffix('\0').unwrap();
-            assert!(!name.contains('\0') && !Label::ALL.contains(&name), "{name}");
+            assert!(
+                !name.contains('\0') && !Label::ALL.contains(&name),
+                "{name}"
+            );
         }
     }
 

@@ -115,7 +115,8 @@ impl Record for Actions {
     fn read(from: &mut Reader<'_>) -> Result<Self> {
         let mut actions = Vec::new();
         for _ in 0..from.array_up_to(Self::MAX)? {
-            let length = from.array_up_to(Self::MAX)?;
+            // An action of a later version may be longer than ours.
+            let length = from.array_of_any(usize::MAX)?;
             actions.push(match (from.uint()?, length) {
                 (1, 6) => {
                     let mut collection = read_collection(from)?;
@@ -234,7 +235,7 @@ impl Record for Body {
         }
         let written = from.uint()?;
         let previous = from.fixed_or_empty()?.copied().map(RecordHash);
-        let header = match from.array_up_to(2)? {
+        let header = match from.array_of_any(2)? {
             0 => None,
             2 => Some(Position {
                 sequence: from.uint()?,
@@ -256,7 +257,7 @@ impl Record for Body {
         let mut parts = Vec::new();
         for _ in 0..from.array_up_to(Self::MAX_PARTS)? {
             from.array(2)?;
-            let length = from.array_up_to(8)?;
+            let length = from.array_of_any(usize::MAX)?;
             let audience = match (from.uint()?, length) {
                 (0, 2) => Audience::Owner(from.uint()?),
                 (1, 3) => Audience::Members(CollectionId(*from.fixed()?), from.uint_u32()?),
@@ -548,7 +549,7 @@ impl Ledger {
         for (index, action) in entry.actions(secrets)?.into_iter().enumerate() {
             match action {
                 Action::Snapshot(collections)
-                    if index == 0 && sequence > 0 && sequence % SNAPSHOT_EVERY == 0 =>
+                    if index == 0 && sequence > 0 && sequence.is_multiple_of(SNAPSHOT_EVERY) =>
                 {
                     self.collections = collections.into_iter().map(|c| (c.id, c)).collect();
                     self.root = self

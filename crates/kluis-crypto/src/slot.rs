@@ -194,7 +194,7 @@ impl Slot {
     fn expand(&self, kek: &Kek, vault: &VaultId) -> Zeroizing<[u8; 64]> {
         let kind = self.kind.number().to_be_bytes();
         let mut params = Writer::new();
-        write_params(self.params, &mut params);
+        KdfParams::write(self.params, &mut params);
         let params = params.finish();
         let parts: [&[u8]; 5] = [
             vault.as_bytes(),
@@ -243,24 +243,13 @@ fn halves(okm: &[u8; 64]) -> (&[u8; 32], &[u8; 32]) {
     }
 }
 
-fn write_params(params: Option<KdfParams>, to: &mut Writer) {
-    match params {
-        Some(p) => to
-            .array(3)
-            .uint(p.memory_kib().into())
-            .uint(p.passes().into())
-            .uint(1),
-        None => to.array(0),
-    };
-}
-
 impl Record for Slot {
     fn write(&self, to: &mut Writer) {
         to.array(7)
             .bytes(self.id.as_bytes())
             .uint(self.kind.number().into())
             .uint(self.created);
-        write_params(self.params, to);
+        KdfParams::write(self.params, to);
         to.bytes(&self.salt)
             .bytes(&self.commitment)
             .bytes(&self.sealed);
@@ -271,15 +260,10 @@ impl Record for Slot {
         let id = SlotId(*from.fixed()?);
         let kind = SlotKind::from_number(from.uint()?)?;
         let created = from.uint()?;
-        let params = match (from.array_up_to(3)?, kind.is_stretched()) {
-            (3, true) => Some(KdfParams::from_stored(
-                from.uint_u32()?,
-                from.uint_u32()?,
-                from.uint_u32()?,
-            )?),
-            (0, false) => None,
-            _ => return Err(Error::Tampered),
-        };
+        let params = KdfParams::read(from)?;
+        if params.is_some() != kind.is_stretched() {
+            return Err(Error::Tampered);
+        }
         let salt = *from.fixed()?;
         let commitment = *from.fixed()?;
         let sealed = from.bytes(Self::MAX_SEALED)?.to_vec();
