@@ -5,6 +5,7 @@ use crate::kdf::Label;
 use crate::name::VaultPath;
 use crate::secret::secret_key;
 use crate::{CollectionId, Result, random};
+use subtle::ConstantTimeEq;
 
 secret_key! {
     /// Name key of a folder, D.
@@ -84,14 +85,26 @@ impl Collection {
     }
 
     pub(crate) fn insert(&mut self, epoch: Epoch) {
+        // The key counts: two writers may have lost the same number.
         let known = |e: &Epoch| {
-            e.number == epoch.number && e.opened == epoch.opened && e.orphan == epoch.orphan
+            let key = e.key.expose_secret().ct_eq(epoch.key.expose_secret());
+            e.number == epoch.number && e.orphan == epoch.orphan && bool::from(key)
         };
         if !self.epochs.iter().any(known) {
             let order = |e: &Epoch| (e.number, !e.orphan, e.opened);
             let at = self.epochs.partition_point(|e| order(e) <= order(&epoch));
             self.epochs.insert(at, epoch);
         }
+    }
+
+    /// Whether the epochs of the chain could have come from entries before this
+    /// one: without order, which one is the last would be the writer's choice.
+    pub(crate) fn is_in_order(&self, sequence: u64) -> bool {
+        let chain: Vec<&Epoch> = self.epochs.iter().filter(|e| !e.orphan).collect();
+        chain.last().is_some_and(|last| last.opened < sequence)
+            && chain
+                .windows(2)
+                .all(|e| e[0].number < e[1].number && e[0].opened <= e[1].opened)
     }
 
     /// The sequence of the ledger entry that closed an epoch.

@@ -334,6 +334,8 @@ secret_key! {
 
 /// `Argon2id(password, salt, m, t, p = 1)`, 32 bytes.
 pub(crate) fn stretch(password: &Password, salt: &[u8; 32], params: KdfParams) -> Result<Kek> {
+    #[cfg(test)]
+    tests::STRETCHED.with(|n| n.set(n.get() + 1));
     let password = password.normalized()?;
     let out_of_memory = || Error::LimitExceeded("memory for Argon2id that this machine has free");
     let costs = Params::new(params.memory_kib, params.passes, 1, Some(32))
@@ -377,8 +379,14 @@ pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        /// Counts runs of Argon2id.
+        pub(crate) static STRETCHED: Cell<u64> = const { Cell::new(0) };
+    }
 
     #[test]
     fn passwords_are_normalized_but_never_cut() {

@@ -405,6 +405,10 @@ impl Header {
     }
 
     fn write(mut body: Body, secrets: &VaultSecrets) -> Result<Self> {
+        let authorities = Authorities::verify(body.authorities.clone(), &body.vault)?;
+        if secrets.vault != body.vault || secrets.authority.public_key() != *authorities.current() {
+            return Err(Error::invalid("these are the secrets of another vault"));
+        }
         let wrapped = Wrapped {
             authority: secrets.authority.duplicate(),
             state: secrets.state.duplicate(),
@@ -430,7 +434,6 @@ impl Header {
         if record.len() > Self::MAX_LENGTH {
             return Err(Error::LimitExceeded("length of the vault header"));
         }
-        let authorities = Authorities::verify(body.authorities.clone(), &body.vault)?;
         let position = Position {
             sequence: body.sequence,
             hash: RecordHash::of(&record),
@@ -448,20 +451,24 @@ impl Header {
     ///
     /// # Errors
     /// `WrongCredentials`; `Tampered` where the credential is right and the
-    /// header is not; `LimitExceeded` above the caller's ceiling.
+    /// header is not; `LimitExceeded` where no slot opens and one was passed over
+    /// because it costs more memory than the caller allows or the machine has.
     pub fn open(
         &self,
         credential: &Credential,
         ceiling: KdfCeiling,
     ) -> Result<(VaultSecrets, SlotId)> {
+        let mut refused = Error::WrongCredentials;
         for slot in &self.body.slots {
             match slot.open(credential, &self.body.vault, ceiling) {
                 Ok(root) => return Ok((self.unwrap(root)?, slot.id())),
                 Err(Error::WrongCredentials) => {}
+                // Another slot of this credential may be cheaper.
+                Err(error @ Error::LimitExceeded(_)) => refused = error,
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::WrongCredentials)
+        Err(refused)
     }
 
     /// Opens the header with the root key of an open vault, without a credential.

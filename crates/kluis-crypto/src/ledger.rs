@@ -455,6 +455,8 @@ fn owner_part(
 #[derive(Debug)]
 pub struct Ledger {
     head: Position,
+    /// The entries that were read, from the last snapshot to the head.
+    chain: Vec<Position>,
     header: Option<Position>,
     generation: u64,
     collections: BTreeMap<CollectionId, Collection>,
@@ -486,12 +488,6 @@ impl Ledger {
             .map(|entry| (entry.position, entry))
             .collect();
 
-        // Newer than all others is what the header itself names.
-        let named = header.ledger();
-        if named.sequence >= Self::window_start(head.sequence) && !entries.contains_key(&named) {
-            return Err(Error::Stale("ledger"));
-        }
-
         let mut chain = Vec::new();
         let mut next = head;
         loop {
@@ -509,8 +505,18 @@ impl Ledger {
             }
         }
 
+        // The header was written by someone who had checked this entry: a chain
+        // that does not hold it is an older or another one.
+        let named = header.ledger();
+        if named.sequence >= Self::window_start(head.sequence)
+            && !chain.iter().any(|entry| entry.position == named)
+        {
+            return Err(Error::Stale("ledger"));
+        }
+
         let mut ledger = Self {
             head,
+            chain: chain.iter().rev().map(|entry| entry.position).collect(),
             header: None,
             generation: 0,
             collections: BTreeMap::new(),
@@ -551,6 +557,10 @@ impl Ledger {
                 Action::Snapshot(collections)
                     if index == 0 && sequence > 0 && sequence.is_multiple_of(SNAPSHOT_EVERY) =>
                 {
+                    let ascending = collections.windows(2).all(|c| c[0].id < c[1].id);
+                    if !ascending || !collections.iter().all(|c| c.is_in_order(sequence)) {
+                        return Err(Error::Tampered);
+                    }
                     self.collections = collections.into_iter().map(|c| (c.id, c)).collect();
                     self.root = self
                         .collections
@@ -593,13 +603,13 @@ impl Ledger {
             }
         }
         if let Some(header) = entry.body.header {
-            if self
-                .header
-                .is_some_and(|newest| newest.sequence > header.sequence)
-            {
-                return Err(Error::Tampered);
+            match self.header {
+                Some(newest) if newest.sequence > header.sequence => return Err(Error::Tampered),
+                Some(newest) if newest.sequence == header.sequence && newest != header => {
+                    return Err(Error::Forked("vault header"));
+                }
+                _ => self.header = Some(header),
             }
-            self.header = Some(header);
         }
         self.generation = self.generation.max(entry.generation());
         self.settled.extend(&entry.body.settled);
@@ -691,6 +701,14 @@ impl Ledger {
     /// The newest entry.
     pub fn head(&self) -> Position {
         self.head
+    }
+
+    /// Whether another entry than this one stands at its sequence, as far as the
+    /// entries reach that were read.
+    pub fn contradicts(&self, seen: Position) -> bool {
+        self.chain
+            .iter()
+            .any(|position| position.sequence == seen.sequence && *position != seen)
     }
 
     /// The collection that holds the vault's objects.

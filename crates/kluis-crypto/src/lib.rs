@@ -44,6 +44,8 @@ mod padding;
 mod random;
 mod secret;
 mod slot;
+#[cfg(test)]
+mod testing;
 
 pub use authority::Authorities;
 pub use collection::Collection;

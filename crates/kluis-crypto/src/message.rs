@@ -220,3 +220,229 @@ impl Drop for MessageCipher {
         self.base_nonce.zeroize();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aead::tests::OPENED;
+    use crate::random::scripted::{self, Source};
+    use crate::testing::{flips, pattern};
+    use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, Nonce, Tag};
+
+    const KEY: [u8; 32] = [9; 32];
+    const VAULT: VaultId = VaultId([4; 16]);
+    const PLACE: Place<'static> = Place {
+        kind: "test",
+        vault: &VAULT,
+        place: b"here",
+    };
+    const BODY: usize = SALT + COMMITMENT;
+    const SIZES: [usize; 6] = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 17];
+
+    fn sealed(length: usize) -> Vec<u8> {
+        seal(&KEY, &PLACE, &pattern(length)).unwrap()
+    }
+
+    /// The specification once more, with nothing of the code above.
+    fn open_by_the_specification(sealed: &[u8]) -> Vec<u8> {
+        let mut info = b"c2sp.org/chunked-encryption@v1+AEAD_CHACHA20_POLY1305\0".to_vec();
+        info.extend_from_slice(&sealed[..24]);
+        info.extend_from_slice(b"kluis/v1/record\0");
+        info.extend_from_slice(b"\0\0\0\x04test\0\0\0\x10");
+        info.extend_from_slice(&[4; 16]);
+        info.extend_from_slice(b"\0\0\0\x04here");
+        let mut okm = [0; 76];
+        hkdf::Hkdf::<sha2::Sha256>::from_prk(&KEY)
+            .unwrap()
+            .expand(&info, &mut okm)
+            .unwrap();
+        assert_eq!(okm[44..], sealed[24..56]);
+        let cipher = ChaCha20Poly1305::new_from_slice(&okm[..32]).unwrap();
+        let mut base = [0; 16];
+        base[4..].copy_from_slice(&okm[32..44]);
+        let chunks = sealed[56..].chunks(16_400).enumerate();
+        let texts = chunks.map(|(i, chunk)| {
+            let nonce = (u128::from_be_bytes(base) ^ i as u128).to_be_bytes();
+            let nonce = Nonce::try_from(&nonce[4..]).unwrap();
+            let (text, tag) = chunk.split_last_chunk().unwrap();
+            let mut text = text.to_vec();
+            cipher
+                .decrypt_inout_detached(&nonce, b"", (&mut text[..]).into(), &Tag::from(*tag))
+                .unwrap();
+            text
+        });
+        texts.collect::<Vec<_>>().concat()
+    }
+
+    #[test]
+    fn sizes_around_a_chunk() {
+        for size in SIZES {
+            let sealed = sealed(size);
+            assert_eq!(sealed.len(), 56 + size + 16 * (size / 16_384 + 1));
+            assert_eq!(*open(&KEY, &PLACE, &sealed).unwrap(), pattern(size));
+            assert_eq!(open_by_the_specification(&sealed), pattern(size));
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_refused_and_the_commitment_comes_first() {
+        for size in [0, 1, 40] {
+            for (at, changed) in flips(&sealed(size)) {
+                OPENED.set(0);
+                assert_eq!(open(&KEY, &PLACE, &changed), Err(Error::Tampered));
+                assert_eq!(OPENED.get(), u64::from(at >= BODY), "byte {at}");
+            }
+        }
+        // In a long message every byte that could be special, and a sample.
+        let long = sealed(3 * CHUNK + 17);
+        let special = |at: usize| at < BODY || (at - BODY) % SEALED_CHUNK > CHUNK - 2;
+        for at in (0..long.len()).filter(|at| special(*at) || at % 499 == 0) {
+            let mut changed = long.clone();
+            changed[at] ^= 1 << (at % 8);
+            OPENED.set(0);
+            assert_eq!(open(&KEY, &PLACE, &changed), Err(Error::Tampered));
+            // The chunks before the changed one, and the changed one.
+            let opened = at.checked_sub(BODY).map_or(0, |at| at / SEALED_CHUNK + 1);
+            assert_eq!(OPENED.get(), opened as u64);
+        }
+    }
+
+    #[test]
+    fn every_other_length_is_refused() {
+        for size in [0, 1, 40] {
+            let sealed = sealed(size);
+            for length in 0..sealed.len() {
+                assert_eq!(open(&KEY, &PLACE, &sealed[..length]), Err(Error::Tampered));
+            }
+        }
+        let long = sealed(3 * CHUNK + 17);
+        let near = |n: usize| n < BODY + 40 || (n - BODY) % SEALED_CHUNK < 40 || n % 499 == 0;
+        for length in (0..long.len()).filter(|n| near(*n)) {
+            assert_eq!(open(&KEY, &PLACE, &long[..length]), Err(Error::Tampered));
+        }
+        for size in SIZES {
+            let sealed = sealed(size);
+            for more in [1, 15, 16, 17, CHUNK, SEALED_CHUNK, SEALED_CHUNK + 16] {
+                let longer = [&sealed[..], &vec![0; more]].concat();
+                assert_eq!(open(&KEY, &PLACE, &longer), Err(Error::Tampered));
+            }
+            let twice = [&sealed[..], &sealed].concat();
+            assert_eq!(open(&KEY, &PLACE, &twice), Err(Error::Tampered));
+            let again = [&sealed[..], &sealed[BODY..]].concat();
+            assert_eq!(open(&KEY, &PLACE, &again), Err(Error::Tampered));
+        }
+    }
+
+    /// Someone who holds the key seals a chunk more behind the last one.
+    #[test]
+    fn a_valid_chunk_behind_the_last_one_is_refused() {
+        let sealed = sealed(5);
+        let salt = sealed[..SALT].try_into().unwrap();
+        let (cipher, _) = PLACE.with_context(|c| MessageCipher::derive(&KEY, &salt, c));
+        let mut chunk = [0; 7 + TAG];
+        cipher.seal_chunk(1, &mut chunk).unwrap();
+        let longer = [&sealed[..], &chunk].concat();
+        assert_eq!(open(&KEY, &PLACE, &longer), Err(Error::Tampered));
+        // A full last chunk: its end is missing.
+        let mut full = [&sealed[..BODY], &[0; SEALED_CHUNK]].concat();
+        cipher.seal_chunk(0, &mut full[BODY..]).unwrap();
+        assert_eq!(open(&KEY, &PLACE, &full), Err(Error::Tampered));
+    }
+
+    #[test]
+    fn chunks_keep_their_places() {
+        let sealed = sealed(5 * CHUNK + 3);
+        let chunks: Vec<&[u8]> = sealed[BODY..].chunks(SEALED_CHUNK).collect();
+        let whole = |chunks: &[&[u8]]| [&sealed[..BODY], &chunks.concat()].concat();
+        assert!(open(&KEY, &PLACE, &whole(&chunks)).is_ok());
+        for i in 0..chunks.len() {
+            for j in 0..i {
+                let mut swapped = chunks.clone();
+                swapped.swap(i, j);
+                assert_eq!(open(&KEY, &PLACE, &whole(&swapped)), Err(Error::Tampered));
+            }
+            let mut dropped = chunks.clone();
+            dropped.remove(i);
+            assert_eq!(open(&KEY, &PLACE, &whole(&dropped)), Err(Error::Tampered));
+            let mut doubled = chunks.clone();
+            doubled.insert(i, chunks[i]);
+            assert_eq!(open(&KEY, &PLACE, &whole(&doubled)), Err(Error::Tampered));
+        }
+        // Chunks of another message under the same key and in the same place.
+        let other = super::seal(&KEY, &PLACE, &pattern(5 * CHUNK + 3)).unwrap();
+        for (i, chunk) in other[BODY..].chunks(SEALED_CHUNK).enumerate() {
+            let mut mixed = chunks.clone();
+            mixed[i] = chunk;
+            assert_eq!(open(&KEY, &PLACE, &whole(&mixed)), Err(Error::Tampered));
+        }
+    }
+
+    #[test]
+    fn a_record_opens_in_its_place_alone() {
+        let sealed = sealed(10);
+        let other = VaultId([5; 16]);
+        for (kind, vault, place) in [
+            ("Test", &VAULT, &b"here"[..]),
+            ("test", &other, b"here"),
+            ("test", &VAULT, b"her"),
+            ("test", &VAULT, b"here\0"),
+            ("tes", &VAULT, b"there"),
+        ] {
+            let place = Place { kind, vault, place };
+            OPENED.set(0);
+            assert_eq!(open(&KEY, &place, &sealed), Err(Error::Tampered));
+            assert_eq!(OPENED.get(), 0);
+        }
+        assert_eq!(open(&[8; 32], &PLACE, &sealed), Err(Error::Tampered));
+    }
+
+    #[test]
+    fn no_nonce_repeats_and_none_is_beyond_the_limit() {
+        let (cipher, _) = MessageCipher::derive(&KEY, &[1; SALT], &[]);
+        let mut seen = std::collections::HashSet::new();
+        let indices = (0..70_000)
+            .chain((17..38).flat_map(|e| [(1u64 << e) - 1, 1 << e]))
+            .chain([MAX_CHUNKS - 1]);
+        let indices: std::collections::BTreeSet<u64> =
+            indices.filter(|i| *i < MAX_CHUNKS).collect();
+        for index in indices {
+            assert!(seen.insert(cipher.nonce(index).unwrap()), "{index}");
+        }
+        let mut chunk = [0; TAG];
+        cipher.seal_chunk(MAX_CHUNKS - 1, &mut chunk).unwrap();
+        cipher.open_chunk(MAX_CHUNKS - 1, &chunk, &mut []).unwrap();
+        for index in [MAX_CHUNKS, MAX_CHUNKS + 1, u64::MAX] {
+            let limit = Err(Error::LimitExceeded("chunks of one message"));
+            assert_eq!(cipher.seal_chunk(index, &mut [0; TAG]), limit);
+            assert_eq!(cipher.open_chunk(index, &chunk, &mut []), limit);
+        }
+    }
+
+    #[test]
+    fn salts_differ_where_randomness_repeats() {
+        scripted::with(Source::Constant(7), || {
+            let mut seen = std::collections::HashSet::new();
+            for version in 0..100 {
+                assert!(seen.insert(fresh_salt(&KEY, version % 3).unwrap()));
+            }
+            let one = seal(&KEY, &PLACE, b"one").unwrap();
+            let two = seal(&KEY, &PLACE, b"two").unwrap();
+            assert_ne!(one[..SALT], two[..SALT]);
+        });
+        // A cloned machine: the counter repeats too, the clock does not.
+        let at = |key, version| {
+            scripted::with(Source::Constant(7), || fresh_salt(key, version).unwrap())
+        };
+        assert_eq!(at(&KEY, 1), at(&KEY, 1));
+        assert_ne!(at(&KEY, 1), at(&KEY, 2));
+        assert_ne!(at(&KEY, 1), at(&[8; 32], 1));
+    }
+
+    #[test]
+    fn without_randomness_nothing_is_sealed() {
+        scripted::with(Source::Broken, || {
+            assert_eq!(fresh_salt(&KEY, 0), Err(Error::Randomness));
+            assert_eq!(seal(&KEY, &PLACE, b"x"), Err(Error::Randomness));
+        });
+    }
+}

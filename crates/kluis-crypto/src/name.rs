@@ -13,6 +13,7 @@ use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::LazyLock;
+use subtle::ConstantTimeEq;
 
 /// Longest segment in bytes.
 const MAX_SEGMENT: usize = 1_023;
@@ -275,7 +276,7 @@ impl FolderNames {
         iv.copy_from_slice(&sealed[..IV]);
         sealed.drain(..IV);
         self.keystream(&iv, &mut sealed);
-        if self.iv(&sealed) != iv {
+        if !bool::from(self.iv(&sealed).ct_eq(&iv)) {
             return None;
         }
         // Canonical padding: one 0x80, then zeros, less than a block in all.
@@ -328,7 +329,9 @@ impl Collection {
                 names = names.child(segment);
             }
         }
-        if stored.path.len() > MAX_STORED_PATH {
+        // The object beside a long last segment has the longest path.
+        let beside = stored.long_names.last().map_or(0, |(path, _)| path.len());
+        if stored.path.len().max(beside) > MAX_STORED_PATH {
             return Err(Error::invalid(
                 "the path is too long: encrypted it takes more than the 1,024 bytes that stores allow; use shorter or fewer folders",
             ));

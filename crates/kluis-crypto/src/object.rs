@@ -60,21 +60,25 @@ pub fn sealed_length(plaintext: u64) -> Result<u64> {
 /// store until the last chunk was opened.
 ///
 /// # Errors
-/// `Tampered` for a length that no object has.
+/// `Tampered` for a length that no object has, `LimitExceeded` above 2^38 chunks.
 pub fn plaintext_length(sealed: u64) -> Result<u64> {
     let body = sealed
         .checked_sub(HEADER_LENGTH as u64)
         .ok_or(Error::Tampered)?;
     let (full, last) = (body / SEALED_CHUNK as u64, body % SEALED_CHUNK as u64);
-    if last < TAG as u64 || full >= MAX_CHUNKS {
+    if last < TAG as u64 {
         return Err(Error::Tampered);
+    }
+    if full >= MAX_CHUNKS {
+        return Err(Error::LimitExceeded("length of an object"));
     }
     Ok(full * CHUNK as u64 + last - TAG as u64)
 }
 
 /// Where a chunk begins in the store.
 pub fn chunk_offset(index: u64) -> u64 {
-    HEADER_LENGTH as u64 + index * SEALED_CHUNK as u64
+    // No object has a chunk with a number for which this is not exact.
+    (HEADER_LENGTH as u64).saturating_add(index.saturating_mul(SEALED_CHUNK as u64))
 }
 
 /// A time of modification.
@@ -595,19 +599,18 @@ impl Opener {
     /// # Errors
     /// `Tampered`.
     pub fn open(&self, first: u64, chunks: &[u8], plaintext: &mut [u8]) -> Result<()> {
+        let count = chunks.len().div_ceil(SEALED_CHUNK);
+        if plaintext.len() + TAG * count != chunks.len() {
+            return Err(Error::Tampered);
+        }
+        // An empty last chunk opens into nothing.
         let texts = plaintext
             .chunks_mut(CHUNK)
             .chain(std::iter::once_with(|| &mut [][..]));
-        let mut opened = 0;
         for ((index, chunk), text) in (first..).zip(chunks.chunks(SEALED_CHUNK)).zip(texts) {
             self.cipher.open_chunk(index, chunk, text)?;
-            opened += chunk.len();
         }
-        if opened == chunks.len() {
-            Ok(())
-        } else {
-            Err(Error::Tampered)
-        }
+        Ok(())
     }
 
     /// What the object says of itself. Attributes outside the object come from
@@ -619,19 +622,22 @@ impl Opener {
         let attributes = match (&self.frame.outside, outside) {
             (None, _) if self.frame.inside.is_empty() => BTreeMap::new(),
             (None, _) => AttributeList::decode(&self.frame.inside)?.0,
-            (Some(hash), Some(sealed)) if sealed.len() <= Sealer::MAX_OUTSIDE => {
+            (Some(_), Some(sealed)) if sealed.len() > Sealer::MAX_OUTSIDE => {
+                return Err(Error::LimitExceeded("attributes outside an object"));
+            }
+            (Some(hash), Some(sealed)) => {
                 if <[u8; 32]>::from(Sha256::digest(sealed)) != *hash {
                     return Err(Error::Tampered);
                 }
                 let place = attributes_place(&self.vault, &self.place);
-                AttributeList::decode(&message::open(
-                    self.attributes_key.expose_secret(),
-                    &place,
-                    sealed,
-                )?)?
-                .0
+                let list = message::open(self.attributes_key.expose_secret(), &place, sealed)?;
+                // Shorter ones have one place only, and that is inside.
+                if list.len() <= Frame::MAX_INSIDE {
+                    return Err(Error::Tampered);
+                }
+                AttributeList::decode(&list)?.0
             }
-            (Some(_), _) => return Err(Error::Tampered),
+            (Some(_), None) => return Err(Error::Tampered),
         };
         Ok(Metadata {
             mtime: self.frame.mtime,

@@ -43,15 +43,23 @@ pub(crate) mod scripted {
         static SOURCE: RefCell<(Source, u64)> = const { RefCell::new((Source::System, 0)) };
     }
 
-    pub(crate) fn use_source(source: Source) {
-        SOURCE.with_borrow_mut(|s| *s = (source, 0));
+    /// Runs `f` with this source, and with the system's again afterwards, also
+    /// when it panics: tests may share a thread.
+    pub(crate) fn with<T>(source: Source, f: impl FnOnce() -> T) -> T {
+        struct Restore;
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                SOURCE.set((Source::System, 0));
+            }
+        }
+        let _restore = Restore;
+        SOURCE.set((source, 0));
+        f()
     }
 
-    pub(crate) fn seeded(seed: &str) {
-        use_source(Source::Seeded {
-            seed: seed.into(),
-            block: 0,
-        });
+    pub(crate) fn seeded<T>(seed: &str, f: impl FnOnce() -> T) -> T {
+        let seed = seed.into();
+        with(Source::Seeded { seed, block: 0 }, f)
     }
 
     pub(crate) fn fill(out: &mut [u8]) -> Result<()> {

@@ -281,3 +281,283 @@ impl Record for Slot {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aead::tests::OPENED;
+    use crate::credential::tests::STRETCHED;
+    use crate::testing::{cheap, flips, password, phrase};
+    use crate::{Keyfile, Password};
+
+    const VAULT: VaultId = VaultId([4; 16]);
+
+    fn root() -> RootKey {
+        RootKey::init_with(|key| *key = [6; 32])
+    }
+
+    fn both(text: &str, byte: u8) -> Credential {
+        let keyfile = Keyfile::from_bytes(&[byte; 32]).unwrap();
+        Credential::PasswordAndKeyfile(Password::new(text), keyfile)
+    }
+
+    fn make(credential: &Credential) -> Slot {
+        Slot::make(credential, cheap(), &VAULT, &root(), 77).unwrap()
+    }
+
+    fn open(slot: &Slot, credential: &Credential) -> Result<[u8; 32]> {
+        let root = slot.open(credential, &VAULT, KdfCeiling::default())?;
+        Ok(*root.expose_secret())
+    }
+
+    #[test]
+    fn each_kind_opens_by_its_own_credential() {
+        let credentials = [password("a"), both("a", 1), phrase(1)];
+        for credential in &credentials {
+            let slot = make(credential);
+            assert_eq!(open(&slot, credential), Ok([6; 32]));
+            assert_eq!(slot.kind(), credential.slot_kind());
+            assert_eq!(slot.created(), 77);
+            assert_eq!(
+                slot.kdf_params(),
+                slot.kind().is_stretched().then_some(cheap())
+            );
+            assert_eq!(Slot::decode(&slot.encode()), Ok(slot));
+        }
+        let wrong = Err(Error::WrongCredentials);
+        let slots = credentials.each_ref().map(make);
+        assert_eq!(open(&slots[0], &password("b")), wrong);
+        assert_eq!(open(&slots[0], &password("A")), wrong);
+        assert_eq!(open(&slots[1], &both("b", 1)), wrong);
+        assert_eq!(open(&slots[1], &both("a", 2)), wrong);
+        assert_eq!(open(&slots[2], &phrase(2)), wrong);
+        assert!(open(&slots[0], &password("a ")).is_err());
+    }
+
+    #[test]
+    fn the_kind_of_credential_selects_the_kind_of_slot() {
+        let credentials = [password("a"), both("a", 1), phrase(1)];
+        for slot in credentials.each_ref().map(make) {
+            for other in &credentials {
+                if other.slot_kind() != slot.kind() {
+                    STRETCHED.set(0);
+                    OPENED.set(0);
+                    assert_eq!(open(&slot, other), Err(Error::WrongCredentials));
+                    assert_eq!((STRETCHED.get(), OPENED.get()), (0, 0));
+                }
+            }
+        }
+        STRETCHED.set(0);
+        assert!(open(&make(&password("a")), &password("a")).is_ok());
+        assert_eq!(STRETCHED.get(), 2, "the counter counts");
+    }
+
+    #[test]
+    fn the_ceiling_of_the_caller_holds_before_anything_is_stretched() {
+        let slot = make(&password("a"));
+        STRETCHED.set(0);
+        let low = KdfCeiling::memory_kib((19 << 10) - 1);
+        let found = slot.open(&password("a"), &VAULT, low);
+        assert!(matches!(found, Err(Error::LimitExceeded(_))));
+        assert_eq!(STRETCHED.get(), 0);
+        let enough = KdfCeiling::memory_kib(19 << 10);
+        assert!(slot.open(&password("a"), &VAULT, enough).is_ok());
+    }
+
+    /// All bits but those of the time of creation, which the MAC and signature of
+    /// the header cover; the sealed key alone is tampering, for there the
+    /// credential was right.
+    #[test]
+    fn every_flipped_bit_is_refused() {
+        let slot = make(&phrase(1));
+        let encoded = slot.encode();
+        let created = 1 + 17 + 1;
+        let sealed = encoded.len() - 48;
+        let mut parsed = 0;
+        for (at, changed) in flips(&encoded) {
+            let Ok(found) = Slot::decode(&changed) else {
+                continue;
+            };
+            if (created..created + 2).contains(&at) {
+                assert_eq!(open(&found, &phrase(1)), Ok([6; 32]));
+                continue;
+            }
+            parsed += 1;
+            OPENED.set(0);
+            let expected = if at >= sealed {
+                Error::Tampered
+            } else {
+                Error::WrongCredentials
+            };
+            assert_eq!(open(&found, &phrase(1)), Err(expected), "byte {at}");
+            assert_eq!(OPENED.get(), u64::from(at >= sealed));
+        }
+        assert!(parsed >= 8 * (16 + 32 + 32 + 48));
+        // Parameters: a flip within the limits gives another key.
+        let slot = make(&password("a"));
+        let other = KdfParams::new(20 << 10, 2).unwrap();
+        let params = Some(other);
+        assert_eq!(
+            open(&Slot { params, ..slot }, &password("a")),
+            Err(Error::WrongCredentials)
+        );
+    }
+
+    #[test]
+    fn a_slot_is_not_cut_and_pasted() {
+        let (a, b) = (make(&phrase(1)), make(&phrase(1)));
+        let other = VaultId([5; 16]);
+        assert!(matches!(
+            a.open(&phrase(1), &other, KdfCeiling::default()),
+            Err(Error::WrongCredentials)
+        ));
+        let wrong = Err(Error::WrongCredentials);
+        let pasted = [
+            Slot {
+                id: b.id,
+                ..a.clone()
+            },
+            Slot {
+                salt: b.salt,
+                ..a.clone()
+            },
+            Slot {
+                commitment: b.commitment,
+                ..a.clone()
+            },
+            Slot {
+                kind: SlotKind::Keychain,
+                ..a.clone()
+            },
+        ];
+        for slot in pasted {
+            assert_eq!(open(&slot, &phrase(1)), wrong);
+        }
+        let sealed = b.sealed.clone();
+        assert_eq!(
+            open(&Slot { sealed, ..a }, &phrase(1)),
+            Err(Error::Tampered)
+        );
+        // A password slot does not turn into one with a keyfile, nor back.
+        let kind = SlotKind::PasswordAndKeyfile;
+        let turned = Slot {
+            kind,
+            ..make(&password("a"))
+        };
+        assert_eq!(open(&turned, &both("a", 1)), wrong);
+        let kind = SlotKind::Password;
+        let turned = Slot {
+            kind,
+            ..make(&both("a", 1))
+        };
+        assert_eq!(open(&turned, &password("a")), wrong);
+    }
+
+    /// A ciphertext that two keys decrypt is possible (ChaCha20-Poly1305 commits
+    /// to no key); a slot that two credentials open is not, for the commitment
+    /// is one hash and each credential has its own.
+    #[test]
+    fn one_credential_a_slot() {
+        let slot = make(&phrase(1));
+        for byte in 2..=255 {
+            OPENED.set(0);
+            assert_eq!(open(&slot, &phrase(byte)), Err(Error::WrongCredentials));
+            assert_eq!(OPENED.get(), 0, "no AEAD call tells keys apart");
+        }
+    }
+
+    #[test]
+    fn two_slots_share_nothing() {
+        let (a, b) = (make(&phrase(1)), make(&phrase(1)));
+        assert_ne!(a.id, b.id);
+        assert_ne!(a.salt, b.salt);
+        assert_ne!(a.commitment, b.commitment);
+        assert_ne!(a.sealed, b.sealed);
+    }
+
+    fn encoded(kind: u64, params: &[u64], sealed: usize) -> Zeroizing<Vec<u8>> {
+        let mut to = Writer::new();
+        to.array(7).bytes(&[1; 16]).uint(kind).uint(5);
+        to.array(params.len());
+        for param in params {
+            to.uint(*param);
+        }
+        to.bytes(&[2; 32]).bytes(&[3; 32]).bytes(&vec![4; sealed]);
+        to.finish()
+    }
+
+    #[test]
+    fn costs_outside_the_limits_are_refused_when_the_slot_is_read() {
+        let ok = [19 << 10, 2, 1];
+        assert!(Slot::decode(&encoded(1, &ok, 48)).is_ok());
+        STRETCHED.set(0);
+        for params in [
+            [(19 << 10) - 1, 2, 1],
+            [19 << 10, 1, 1],
+            [19 << 10, 2, 0],
+            [19 << 10, 2, 2],
+            [0, 0, 0],
+            [(1 << 20) + 1, 2, 1],
+            [1 << 20, 5, 1],
+            [19 << 10, 11, 1],
+            [1 << 32 | 19 << 10, 2, 1],
+            [19 << 10, 1 << 32 | 2, 1],
+            [19 << 10, 2, 1 << 32 | 1],
+            [u64::MAX; 3],
+        ] {
+            for kind in [1, 2] {
+                let found = Slot::decode(&encoded(kind, &params, 48));
+                assert!(
+                    matches!(found, Err(Error::LimitExceeded(_))),
+                    "{params:?} {found:?}"
+                );
+            }
+        }
+        assert_eq!(STRETCHED.get(), 0);
+    }
+
+    #[test]
+    fn slots_of_another_form_are_refused() {
+        let costs = [19 << 10, 2, 1];
+        let tampered = [
+            encoded(1, &[], 48),
+            encoded(1, &costs[..2], 48),
+            encoded(1, &[19 << 10, 2, 1, 0], 48),
+            encoded(3, &costs, 48),
+            encoded(5, &costs, 48),
+            encoded(1, &costs, 47),
+            encoded(2, &costs, 49),
+            encoded(3, &[], 0),
+            encoded(5, &[], 64),
+        ];
+        for slot in tampered {
+            assert_eq!(Slot::decode(&slot), Err(Error::Tampered));
+        }
+        for kind in [0, 6, 7, 255, u64::MAX] {
+            assert!(matches!(
+                Slot::decode(&encoded(kind, &[], 48)),
+                Err(Error::UnsupportedFormat(_))
+            ));
+        }
+        assert!(matches!(
+            Slot::decode(&encoded(3, &[], 2_049)),
+            Err(Error::LimitExceeded(_))
+        ));
+        // A slot of a device is carried along and opened by nothing here.
+        let device = Slot::decode(&encoded(4, &[], 2_048)).unwrap();
+        assert_eq!(open(&device, &phrase(1)), Err(Error::WrongCredentials));
+    }
+
+    #[test]
+    fn unusable_passwords_and_broken_randomness_make_no_slot() {
+        use crate::random::scripted::{self, Source};
+        for bad in ["", "a\nb"] {
+            let found = Slot::make(&password(bad), cheap(), &VAULT, &root(), 0);
+            assert!(matches!(found, Err(Error::InvalidInput(_))));
+        }
+        scripted::with(Source::Broken, || {
+            let found = Slot::make(&phrase(1), cheap(), &VAULT, &root(), 0);
+            assert_eq!(found, Err(Error::Randomness));
+        });
+    }
+}

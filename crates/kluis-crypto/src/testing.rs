@@ -1,0 +1,97 @@
+//! What the tests of several modules need.
+
+use crate::{
+    Credential, Entry, Header, KdfParams, Ledger, Password, RecoveryPhrase, VaultSecrets, make_slot,
+};
+
+/// The cheapest Argon2id that the limits allow.
+pub(crate) fn cheap() -> KdfParams {
+    KdfParams::new(19 << 10, 2).unwrap()
+}
+
+/// A credential that costs no Argon2 run.
+pub(crate) fn phrase(byte: u8) -> Credential {
+    RecoveryPhrase::init_with(|key| *key = [byte; 32]).into()
+}
+
+pub(crate) fn password(text: &str) -> Credential {
+    Password::new(text).into()
+}
+
+/// A vault as its owner holds it.
+pub(crate) struct Vault {
+    pub(crate) secrets: VaultSecrets,
+    pub(crate) headers: Vec<Header>,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl Vault {
+    pub(crate) fn make(padded: bool, credential: &Credential) -> Self {
+        let secrets = VaultSecrets::make().unwrap();
+        let entry = Entry::first(&secrets, padded, 1_000).unwrap();
+        let slot = make_slot(&secrets, credential, cheap(), 1_001).unwrap();
+        let header = Header::first(&secrets, entry.position(), slot, 1_002).unwrap();
+        Self {
+            secrets,
+            headers: vec![header],
+            entries: vec![entry],
+        }
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        self.headers.last().unwrap()
+    }
+
+    pub(crate) fn head(&self) -> &Entry {
+        self.entries.last().unwrap()
+    }
+
+    pub(crate) fn ledger(&self) -> Ledger {
+        self.read().unwrap()
+    }
+
+    /// Reads the window, as a client does.
+    pub(crate) fn read(&self) -> crate::Result<Ledger> {
+        let head = self.head().position();
+        let start = Ledger::window_start(head.sequence) as usize;
+        let entries = self.entries[start..].iter().cloned();
+        Ledger::read(head, entries, self.header(), &self.secrets)
+    }
+
+    pub(crate) fn append(&mut self) {
+        let now = 2_000 + self.entries.len() as u64;
+        let next = self.ledger().next(self.header(), &self.secrets, now);
+        self.entries.push(next.unwrap());
+    }
+
+    /// Another header with these slots, which the ledger does not name yet.
+    pub(crate) fn change_slots(&mut self, credentials: &[Credential]) {
+        let slots = credentials
+            .iter()
+            .map(|c| make_slot(&self.secrets, c, cheap(), 3_000).unwrap())
+            .collect();
+        let head = self.head().position();
+        let next = self.header().next(&self.secrets, head, slots, 3_001);
+        self.headers.push(next.unwrap());
+    }
+
+    /// A root rotation, of which the ledger does not know yet.
+    pub(crate) fn rotate(&mut self, credentials: &[Credential]) {
+        self.secrets = self.secrets.rotated().unwrap();
+        self.change_slots(credentials);
+    }
+}
+
+/// Every string that differs from this one in one bit.
+pub(crate) fn flips(bytes: &[u8]) -> impl Iterator<Item = (usize, Vec<u8>)> + '_ {
+    (0..8 * bytes.len()).map(|bit| {
+        let mut changed = bytes.to_vec();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        (bit / 8, changed)
+    })
+}
+
+/// Byte i is (7·i + 3) mod 256.
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|i| (7 * i + 3) as u8).collect()
+}
