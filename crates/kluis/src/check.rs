@@ -1,0 +1,228 @@
+//! Checking a whole vault: every record and object that the store shows.
+
+use crate::control::{self, COPIES, Chain, ChainName, HEADER};
+use crate::list::{Decoded, Names};
+use crate::read::{Found, is_object_length};
+use crate::vault::{Control, Vault};
+use crate::{Error, Result};
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use kluis_crypto::{FolderNames, Header, objects_prefix};
+use object_store::ObjectMeta;
+use object_store::path::Path;
+use std::sync::Arc;
+
+/// How thoroughly a vault is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Check {
+    /// Control records, and of each object its header and length: one small
+    /// request an object.
+    Quick,
+    /// Every byte.
+    Full,
+}
+
+/// What was found in one place of the store.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The object's path in the vault, where it has one.
+    pub path: Option<Path>,
+    /// Its path in the store.
+    pub store_path: Path,
+    /// Bytes of content, or stored bytes of what is no object.
+    pub size: u64,
+    /// What it is.
+    pub verdict: Verdict,
+}
+
+/// Whether something in the store is as it was written.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Authentic.
+    Ok,
+    /// Not of this vault.
+    Foreign,
+    /// Damaged, altered, or of a format that this version does not know.
+    Fault(Error),
+}
+
+/// Objects that are checked at a time.
+const AT_ONCE: usize = 8;
+
+impl Vault {
+    /// Checks everything that the store shows below a folder, or in the vault, its
+    /// own records included. Damage is a finding, not an error; an error ends the
+    /// stream because the store could not be asked.
+    ///
+    /// # Security
+    /// What the store does not show is not missed here, nor is an object that was
+    /// replaced by an older one of the same path.
+    pub fn check(&self, prefix: Option<&str>, how: Check) -> BoxStream<'static, Result<Finding>> {
+        let vault = self.clone();
+        let prefix = prefix.map(str::to_owned);
+        let findings = async move {
+            let control = vault.control()?;
+            let below = match &prefix {
+                None => None,
+                Some(prefix) => {
+                    let path = crate::vault::path(prefix)?;
+                    let place = control
+                        .ledger
+                        .root()
+                        .store_path(&path)
+                        .map_err(|e| Error::core(e, prefix))?;
+                    Some(place.path)
+                }
+            };
+            let names = Names::root(FolderNames::of(control.ledger.root()));
+            let state = (vault.backend().list(below.as_deref()), names, vault.clone());
+            let places =
+                futures_util::stream::try_unfold(state, async |(mut metas, mut names, vault)| {
+                    let Some(meta) = metas.try_next().await? else {
+                        return Ok(None);
+                    };
+                    let decoded = match meta.location.as_ref().strip_prefix(objects_prefix()) {
+                        Some(rest) if rest.starts_with('/') => Some(
+                            names
+                                .decode(vault.backend(), meta.location.as_ref())
+                                .await?,
+                        ),
+                        _ => None,
+                    };
+                    Ok::<_, Error>(Some(((meta, decoded), (metas, names, vault))))
+                });
+            let judge = move |(meta, decoded): (ObjectMeta, Option<Decoded>)| {
+                let (vault, control) = (vault.clone(), Arc::clone(&control));
+                async move {
+                    match decoded {
+                        Some(decoded) => vault.check_object(meta, decoded, how).await,
+                        None => vault.check_control(meta, &control).await,
+                    }
+                }
+                .boxed()
+            };
+            Ok::<_, Error>(places.map_ok(judge).try_buffer_unordered(AT_ONCE))
+        };
+        futures_util::stream::once(findings).try_flatten().boxed()
+    }
+
+    async fn check_object(
+        &self,
+        meta: ObjectMeta,
+        decoded: Decoded,
+        how: Check,
+    ) -> Result<Finding> {
+        let store_path = meta.location.clone();
+        let other = |verdict| Finding {
+            path: None,
+            store_path: store_path.clone(),
+            size: meta.size,
+            verdict,
+        };
+        let text = match decoded {
+            Decoded::Path(text) => text,
+            // It decrypts where the name that needs it was found, or it does not.
+            Decoded::LongNameRecord => return Ok(other(Verdict::Ok)),
+            Decoded::Foreign => return Ok(other(Verdict::Foreign)),
+            Decoded::Nameless => {
+                let what = format!("the record of a long name beside {}", meta.location);
+                return Ok(other(Verdict::Fault(Error::Missing { what })));
+            }
+        };
+        let path = Path::parse(&text).ok();
+        let checked = match how {
+            _ if !is_object_length(meta.size) => Err(Error::tampered(&text)),
+            Check::Quick => self.check_header(&text).await,
+            Check::Full => self.check_content(&text).await,
+        };
+        let (size, verdict) = match checked {
+            Ok(size) => (size, Verdict::Ok),
+            // Deleted while we looked.
+            Err(Error::NotFound { .. }) => (0, Verdict::Ok),
+            Err(error @ (Error::Store { .. } | Error::AccessDenied { .. } | Error::Io { .. })) => {
+                return Err(error);
+            }
+            Err(error) => (meta.size, Verdict::Fault(error)),
+        };
+        Ok(Finding {
+            path,
+            store_path,
+            size,
+            verdict,
+        })
+    }
+
+    async fn check_header(&self, text: &str) -> Result<u64> {
+        let found = Found::open(self, text, 0).await?;
+        let length = found.content_length(self).await?;
+        found.info(length)?;
+        Ok(length)
+    }
+
+    async fn check_content(&self, text: &str) -> Result<u64> {
+        let object = self.get(text).await?;
+        let length = object.range().end;
+        object
+            .into_stream()
+            .try_for_each(|_| std::future::ready(Ok(())))
+            .await?;
+        Ok(length)
+    }
+
+    async fn check_control(&self, meta: ObjectMeta, control: &Control) -> Result<Finding> {
+        let store_path = meta.location.clone();
+        let text = store_path.as_ref();
+        let chain = [Chain::Headers, Chain::Ledger]
+            .into_iter()
+            .find_map(|chain| {
+                let name = text.strip_prefix(chain.prefix())?.strip_prefix('/')?;
+                Some((chain, ChainName::parse(name)?))
+            });
+        let checked = match chain {
+            Some((chain, ChainName::Record(position))) => {
+                control::check_record(self.backend(), chain, position, &control.header).await
+            }
+            Some((_, ChainName::Claim(_))) if meta.size == 32 => Ok(()),
+            Some((_, ChainName::Claim(_))) => Err(Error::tampered(text)),
+            None if COPIES.contains(&text) => self.check_copy(text, control).await,
+            None => {
+                return Ok(Finding {
+                    path: None,
+                    store_path,
+                    size: meta.size,
+                    verdict: Verdict::Foreign,
+                });
+            }
+        };
+        let verdict = match checked {
+            Ok(()) => Verdict::Ok,
+            Err(error @ (Error::Store { .. } | Error::AccessDenied { .. } | Error::Io { .. })) => {
+                return Err(error);
+            }
+            Err(error) => Verdict::Fault(error),
+        };
+        Ok(Finding {
+            path: None,
+            store_path,
+            size: meta.size,
+            verdict,
+        })
+    }
+
+    async fn check_copy(&self, text: &str, control: &Control) -> Result<()> {
+        let Some(record) = self.backend().record(text, Header::MAX_LENGTH).await? else {
+            return Ok(());
+        };
+        let header = Header::parse(&record.bytes).map_err(|error| Error::core(error, HEADER))?;
+        let (copy, known) = (header.position(), control.header.position());
+        if header.vault() != self.id() || copy.sequence < known.sequence {
+            return Err(Error::Stale {
+                what: format!("copy of {HEADER}"),
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,741 @@
+//! The control plane: vault headers and the ledger, two chains of small signed
+//! records (docs/FORMAT.md, sections 2 to 4).
+//!
+//! A record is put under a name that holds its hash, which nothing overwrites,
+//! and then claimed under its number with put-if-absent; who reads his own hash
+//! back has won the number. A store that ignores the condition can make two
+//! writers win; their records stay, and nothing is lost.
+
+use crate::backend::Backend;
+use crate::clock::now;
+use crate::{Error, Result};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, TryStreamExt, try_join};
+use kluis_crypto::{Entry, Header, Ledger, Position, RecordHash, VaultId, VaultSecrets};
+use object_store::PutMode;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The first two copies of the header; the third lies in the chain.
+pub(crate) const COPIES: [&str; 2] = ["kluis.vault", "k/header"];
+
+/// What an error calls the header and the ledger.
+pub(crate) const HEADER: &str = "the vault header";
+pub(crate) const LEDGER: &str = "the ledger";
+
+/// One of the two chains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Chain {
+    Headers,
+    Ledger,
+}
+
+impl Chain {
+    pub(crate) fn prefix(self) -> &'static str {
+        match self {
+            Self::Headers => "k/h",
+            Self::Ledger => "k/l",
+        }
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Self::Headers => HEADER,
+            Self::Ledger => LEDGER,
+        }
+    }
+
+    fn max_length(self) -> usize {
+        match self {
+            Self::Headers => Header::MAX_LENGTH,
+            Self::Ledger => Entry::MAX_LENGTH,
+        }
+    }
+
+    pub(crate) fn record_path(self, position: Position) -> String {
+        format!(
+            "{}/{:016x}-{}",
+            self.prefix(),
+            position.sequence,
+            position.hash
+        )
+    }
+
+    pub(crate) fn claim_path(self, sequence: u64) -> String {
+        format!("{}/{sequence:016x}", self.prefix())
+    }
+}
+
+/// What a name below `k/h/` or `k/l/` says.
+pub(crate) enum ChainName {
+    Claim(u64),
+    Record(Position),
+}
+
+impl ChainName {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let (sequence, hash) = match name.split_once('-') {
+            Some((sequence, hash)) => (sequence, Some(hash)),
+            None => (name, None),
+        };
+        let lower_hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
+        if sequence.len() != 16 || !sequence.chars().all(lower_hex) {
+            return None;
+        }
+        let sequence = u64::from_str_radix(sequence, 16).ok()?;
+        Some(match hash {
+            Some(hash) => Self::Record(Position {
+                sequence,
+                hash: hash.parse().ok()?,
+            }),
+            None => Self::Claim(sequence),
+        })
+    }
+}
+
+/// The names of a chain, by the store's word.
+#[derive(Debug, Default)]
+pub(crate) struct ChainNames {
+    pub(crate) claims: BTreeSet<u64>,
+    pub(crate) records: BTreeSet<Position>,
+}
+
+impl ChainNames {
+    /// A chain that is longer is not ours, or has to be read by a later version.
+    const MAX: usize = 1 << 18;
+
+    pub(crate) async fn list(store: &Backend, chain: Chain) -> Result<Self> {
+        let mut names = Self::default();
+        let mut listing = store.list(Some(chain.prefix()));
+        let mut count = 0;
+        while let Some(meta) = listing.try_next().await? {
+            count += 1;
+            if count > Self::MAX {
+                return Err(Error::LimitExceeded {
+                    what: format!("{} (records)", chain.what()),
+                });
+            }
+            match meta.location.filename().and_then(ChainName::parse) {
+                Some(ChainName::Claim(sequence)) => names.claims.insert(sequence),
+                Some(ChainName::Record(position)) => names.records.insert(position),
+                None => false,
+            };
+        }
+        Ok(names)
+    }
+
+    /// Whether nothing is newer than this record.
+    pub(crate) fn ends_with(&self, head: Position) -> bool {
+        self.highest() == Some(head.sequence) && self.records_of(head.sequence).eq([head])
+    }
+
+    fn records_of(&self, sequence: u64) -> impl Iterator<Item = Position> {
+        let first = Position {
+            sequence,
+            hash: RecordHash::MIN,
+        };
+        let last = Position {
+            sequence,
+            hash: RecordHash::MAX,
+        };
+        self.records.range(first..=last).copied()
+    }
+
+    /// Numbers that are claimed and have a record, from the highest down.
+    fn claimed(&self) -> impl Iterator<Item = u64> {
+        self.claims
+            .iter()
+            .rev()
+            .copied()
+            .filter(|sequence| self.records_of(*sequence).next().is_some())
+    }
+
+    /// The highest number that is seen in any name.
+    fn highest(&self) -> Option<u64> {
+        self.claims
+            .last()
+            .copied()
+            .max(self.records.last().map(|position| position.sequence))
+    }
+}
+
+/// Reads a record that has to hash to its name.
+async fn named_record(store: &Backend, chain: Chain, position: Position) -> Result<Option<Bytes>> {
+    let record = match store
+        .record(&chain.record_path(position), chain.max_length())
+        .await
+    {
+        Err(Error::LimitExceeded { .. }) => return Ok(None),
+        other => other?,
+    };
+    Ok(record
+        .map(|r| r.bytes)
+        .filter(|bytes| RecordHash::of(bytes) == position.hash))
+}
+
+async fn claimed_hash(store: &Backend, chain: Chain, sequence: u64) -> Result<Option<RecordHash>> {
+    match store.record(&chain.claim_path(sequence), 32).await {
+        Err(Error::LimitExceeded { .. }) => Ok(None),
+        other => Ok(other?.and_then(|claim| RecordHash::from_bytes(&claim.bytes))),
+    }
+}
+
+/// What lies in the place of a copy of the header.
+enum Copy {
+    None,
+    Damaged(Error),
+    Good(Box<Header>),
+}
+
+impl Copy {
+    async fn read(store: &Backend, path: &str) -> Result<Self> {
+        match store.record(path, Header::MAX_LENGTH).await {
+            Ok(None) => Ok(Self::None),
+            Ok(Some(record)) => Ok(match Header::parse(&record.bytes) {
+                Ok(header) => Self::Good(Box::new(header)),
+                Err(error) => Self::Damaged(Error::core(error, HEADER)),
+            }),
+            Err(error @ Error::LimitExceeded { .. }) => Ok(Self::Damaged(error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn header(&self) -> Option<&Header> {
+        match self {
+            Self::Good(header) => Some(header),
+            _ => None,
+        }
+    }
+}
+
+/// The state of the control plane before a credential was tried.
+pub(crate) struct Found {
+    pub(crate) header: Header,
+    pub(crate) ledger_names: ChainNames,
+    /// Copies that have to be written again.
+    stale_copies: Vec<&'static str>,
+}
+
+impl Found {
+    /// Finds the newest header: one round trip, and one more where the chain
+    /// holds a newer header than the copies.
+    ///
+    /// # Errors
+    /// `NoVault`; `UntrustedIdentity` where another vault than `expected` lies
+    /// here, or two vaults; `Tampered` where no copy is good.
+    pub(crate) async fn load(store: &Backend, expected: Option<VaultId>) -> Result<Self> {
+        let (first, second, header_names, ledger_names) = try_join!(
+            Copy::read(store, COPIES[0]),
+            Copy::read(store, COPIES[1]),
+            ChainNames::list(store, Chain::Headers),
+            ChainNames::list(store, Chain::Ledger),
+        )?;
+        let copies = [first, second];
+
+        let id = expected.or_else(|| copies.iter().find_map(|c| c.header().map(Header::vault)));
+        for header in copies.iter().filter_map(Copy::header) {
+            check_vault(header, id)?;
+        }
+        let newest_copy = copies
+            .iter()
+            .filter_map(Copy::header)
+            .max_by_key(|h| h.position());
+        let chained = Self::from_chain(store, &header_names, newest_copy, id).await?;
+        let winner = match (chained, newest_copy) {
+            // Of two with one number the claimed one.
+            (Some(chained), Some(copy))
+                if copy.position().sequence > chained.position().sequence =>
+            {
+                copy.clone()
+            }
+            (Some(chained), _) => chained,
+            (None, Some(copy)) => copy.clone(),
+            (None, None) => return Err(Self::nothing(copies, &header_names)),
+        };
+        let stale_copies = COPIES
+            .into_iter()
+            .zip(&copies)
+            .filter(|(_, copy)| {
+                copy.header()
+                    .is_none_or(|h| h.position() != winner.position())
+            })
+            .map(|(path, _)| path)
+            .collect();
+        Ok(Self {
+            header: winner,
+            ledger_names,
+            stale_copies,
+        })
+    }
+
+    /// The newest claimed header of the chain that the copies do not hold.
+    async fn from_chain(
+        store: &Backend,
+        names: &ChainNames,
+        copy: Option<&Header>,
+        id: Option<VaultId>,
+    ) -> Result<Option<Header>> {
+        let floor = copy.map(Header::position);
+        for sequence in names.claimed() {
+            if floor.is_some_and(|floor| sequence < floor.sequence) {
+                break;
+            }
+            let mut records: Vec<_> = names.records_of(sequence).collect();
+            if floor.is_some_and(|floor| records == [floor]) {
+                break;
+            }
+            if let Some(claimed) = claimed_hash(store, Chain::Headers, sequence).await? {
+                records.retain(|record| record.hash == claimed);
+                for position in records {
+                    let Some(record) = named_record(store, Chain::Headers, position).await? else {
+                        continue;
+                    };
+                    let Ok(header) = Header::parse(&record) else {
+                        continue;
+                    };
+                    if header.position() == position {
+                        check_vault(&header, id)?;
+                        return Ok(Some(header));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn nothing(copies: [Copy; 2], names: &ChainNames) -> Error {
+        let mut damaged = copies.into_iter().filter_map(|copy| match copy {
+            Copy::Damaged(error) => Some(error),
+            _ => None,
+        });
+        match damaged.next() {
+            Some(error) => error,
+            // A creation that died before its claim leaves records only.
+            None if names.claims.is_empty() => Error::NoVault,
+            None => Error::tampered(HEADER),
+        }
+    }
+
+    /// Writes copies again that are missing, damaged or older. What fails here
+    /// fails for no one: the header was read.
+    pub(crate) async fn repair(&self, store: &Backend) {
+        for path in &self.stale_copies {
+            let bytes = Bytes::copy_from_slice(self.header.as_bytes());
+            if let Err(error) = store.put_record(path, bytes, PutMode::Overwrite).await {
+                tracing::warn!(
+                    path,
+                    code = error.code(),
+                    "a copy of the vault header could not be repaired"
+                );
+            }
+        }
+    }
+}
+
+fn check_vault(header: &Header, expected: Option<VaultId>) -> Result<()> {
+    match expected {
+        Some(expected) if expected != header.vault() => Err(Error::UntrustedIdentity {
+            expected,
+            found: header.vault(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Entries of the ledger that were fetched, before they can be read.
+pub(crate) struct FetchedLedger {
+    head: Position,
+    entries: Vec<Entry>,
+}
+
+impl FetchedLedger {
+    /// Fetches the entries since the last snapshot, in parallel.
+    pub(crate) async fn load(store: &Backend, header: &Header, names: &ChainNames) -> Result<Self> {
+        let named = header.ledger();
+        let mut candidates: BTreeSet<u64> = names.claimed().collect();
+        // What the signed header names counts as claimed.
+        candidates.insert(named.sequence);
+        let mut entries = BTreeMap::new();
+        let mut fetched_from = u64::MAX;
+        for sequence in candidates
+            .into_iter()
+            .rev()
+            .take_while(|s| *s >= named.sequence)
+        {
+            let start = Ledger::window_start(sequence);
+            if start < fetched_from {
+                // Below the snapshot only numbers with a second record matter: orphans.
+                let wanted = names.records.iter().copied().filter(|position| {
+                    (start..fetched_from).contains(&position.sequence)
+                        || (fetched_from == u64::MAX
+                            && position.sequence < start
+                            && names.records_of(position.sequence).nth(1).is_some())
+                });
+                Self::fetch(store, header, wanted, &mut entries).await?;
+                fetched_from = start;
+            }
+            let records: Vec<_> = names.records_of(sequence).collect();
+            let claimed = match records[..] {
+                // A claim is written after its record, so one record is the claimed one.
+                [only] => Some(only.hash),
+                _ => claimed_hash(store, Chain::Ledger, sequence).await?,
+            };
+            let by_header = (sequence == named.sequence).then_some(named.hash);
+            for hash in claimed.into_iter().chain(by_header) {
+                let head = Position { sequence, hash };
+                if entries.contains_key(&head) {
+                    return Ok(Self {
+                        head,
+                        entries: entries.into_values().collect(),
+                    });
+                }
+            }
+        }
+        // The header names an entry that the store does not show.
+        Err(Error::Stale {
+            what: format!("{LEDGER}, against {HEADER}"),
+        })
+    }
+
+    async fn fetch(
+        store: &Backend,
+        header: &Header,
+        wanted: impl Iterator<Item = Position>,
+        entries: &mut BTreeMap<Position, Entry>,
+    ) -> Result<()> {
+        let fetch = |position| {
+            let store = store.clone();
+            async move {
+                Ok((
+                    position,
+                    named_record(&store, Chain::Ledger, position).await?,
+                ))
+            }
+            .boxed()
+        };
+        let fetches: Vec<BoxFuture<'static, Result<_>>> = wanted.map(fetch).collect();
+        let mut fetches = futures_util::stream::iter(fetches).buffer_unordered(64);
+        while let Some((position, record)) = fetches.try_next().await? {
+            // What is not valid counts as absent, and as tampering if the chain needs it.
+            let entry =
+                record.and_then(|r| Entry::parse(&r, &header.vault(), header.authorities()).ok());
+            if let Some(entry) = entry.filter(|entry| entry.position() == position) {
+                entries.insert(position, entry);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn read(self, header: &Header, secrets: &VaultSecrets) -> Result<Ledger> {
+        Ledger::read(self.head, self.entries, header, secrets)
+            .map_err(|error| Error::core(error, LEDGER))
+    }
+
+    /// The entries in ascending order, for a recovery kit.
+    pub(crate) fn into_entries(self) -> Vec<Entry> {
+        self.entries
+    }
+}
+
+/// Reads the ledger anew.
+pub(crate) async fn read_ledger(
+    store: &Backend,
+    header: &Header,
+    secrets: &VaultSecrets,
+) -> Result<Ledger> {
+    let names = ChainNames::list(store, Chain::Ledger).await?;
+    FetchedLedger::load(store, header, &names)
+        .await?
+        .read(header, secrets)
+}
+
+/// Whether a claim was won.
+#[derive(PartialEq, Eq)]
+enum Claim {
+    Ours,
+    Theirs,
+}
+
+/// Puts a record and claims its number. `taken` tells whether a claim that
+/// stands there has a good record behind it; one that has none counts as absent
+/// and is overwritten, or whoever may write to the bucket could squat the number.
+async fn append_record(
+    store: &Backend,
+    chain: Chain,
+    position: Position,
+    record: &[u8],
+    taken: impl Future<Output = Result<bool>> + Send,
+) -> Result<Claim> {
+    let path = chain.record_path(position);
+    match store
+        .put_record(&path, Bytes::copy_from_slice(record), PutMode::Overwrite)
+        .await
+    {
+        Ok(_) | Err(Error::AlreadyExists { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    let claim_path = chain.claim_path(position.sequence);
+    let claim = || Bytes::copy_from_slice(position.hash.as_bytes());
+    match store
+        .put_record(&claim_path, claim(), PutMode::Create)
+        .await
+    {
+        // A retried request may find its own claim.
+        Ok(_) | Err(Error::AlreadyExists { .. } | Error::Conflict { .. }) => {}
+        // No put-if-absent here: last writer wins, and the loser sees it below.
+        Err(Error::Unsupported { .. }) => {
+            if store.record(&claim_path, 32).await?.is_none() {
+                store
+                    .put_record(&claim_path, claim(), PutMode::Overwrite)
+                    .await?;
+            }
+        }
+        Err(error) => return Err(error),
+    }
+    if claimed_hash(store, chain, position.sequence).await? == Some(position.hash) {
+        return Ok(Claim::Ours);
+    }
+    if taken.await? {
+        return Ok(Claim::Theirs);
+    }
+    let update = match store.record(&claim_path, Header::MAX_LENGTH).await {
+        Ok(Some(record)) => PutMode::Update(record.update_version()),
+        Ok(None) | Err(Error::LimitExceeded { .. }) => PutMode::Overwrite,
+        Err(error) => return Err(error),
+    };
+    match store.put_record(&claim_path, claim(), update).await {
+        Ok(_) => {}
+        Err(Error::Conflict { .. } | Error::AlreadyExists { .. }) => return Ok(Claim::Theirs),
+        Err(Error::Unsupported { .. }) => {
+            store
+                .put_record(&claim_path, claim(), PutMode::Overwrite)
+                .await?;
+        }
+        Err(error) => return Err(error),
+    }
+    match claimed_hash(store, chain, position.sequence).await? {
+        Some(hash) if hash == position.hash => Ok(Claim::Ours),
+        _ => Ok(Claim::Theirs),
+    }
+}
+
+/// Writes the header after `current`: of two clients that try, one gets `Conflict`.
+pub(crate) async fn write_header(store: &Backend, current: &Header, next: &Header) -> Result<()> {
+    let taken = async {
+        let found = Found::load(store, Some(current.vault())).await?;
+        Ok(found.header.position().sequence >= next.position().sequence)
+    };
+    match append_record(
+        store,
+        Chain::Headers,
+        next.position(),
+        next.as_bytes(),
+        taken,
+    )
+    .await?
+    {
+        Claim::Ours => {}
+        Claim::Theirs => {
+            return Err(Error::Conflict {
+                what: HEADER.to_owned(),
+            });
+        }
+    }
+    write_copies(store, next).await
+}
+
+async fn write_copies(store: &Backend, header: &Header) -> Result<()> {
+    let put = |path| {
+        store.put_record(
+            path,
+            Bytes::copy_from_slice(header.as_bytes()),
+            PutMode::Overwrite,
+        )
+    };
+    try_join!(put(COPIES[0]), put(COPIES[1]))?;
+    Ok(())
+}
+
+/// Appends the entry that the ledger is behind the header by, and gives the
+/// ledger back as it is then.
+pub(crate) async fn catch_up(
+    store: &Backend,
+    header: &Header,
+    secrets: &VaultSecrets,
+    mut ledger: Ledger,
+) -> Result<Ledger> {
+    const TRIES: usize = 16;
+    for _ in 0..TRIES {
+        if !ledger.is_behind(header, secrets) {
+            return Ok(ledger);
+        }
+        let entry = ledger
+            .next(header, secrets, now())
+            .map_err(|error| Error::core(error, LEDGER))?;
+        let position = entry.position();
+        let taken = async {
+            let newest = read_ledger(store, header, secrets).await?;
+            Ok(newest.head().sequence >= position.sequence)
+        };
+        append_record(store, Chain::Ledger, position, entry.as_bytes(), taken).await?;
+        // Whoever won, the chain is what the store shows now; who lost builds
+        // the entry again behind the winner.
+        ledger = read_ledger(store, header, secrets).await?;
+    }
+    Err(Error::Conflict {
+        what: LEDGER.to_owned(),
+    })
+}
+
+/// Writes the first records of a vault. The claim of the first header decides
+/// who owns the prefix; what a creation leaves that died before is no vault.
+pub(crate) async fn create(store: &Backend, header: &Header, entry: &Entry) -> Result<()> {
+    let taken_error = || Error::AlreadyExists {
+        path: "the vault's folder".to_owned(),
+    };
+    let mut listing = store.list(None);
+    while let Some(meta) = listing.try_next().await? {
+        let leftover = [Chain::Headers, Chain::Ledger].into_iter().any(|chain| {
+            let name = meta
+                .location
+                .as_ref()
+                .strip_prefix(chain.prefix())
+                .and_then(|n| n.strip_prefix('/'));
+            match name.and_then(ChainName::parse) {
+                Some(ChainName::Record(position)) => position.sequence == 0,
+                Some(ChainName::Claim(sequence)) => sequence == 0 && chain == Chain::Ledger,
+                None => false,
+            }
+        });
+        if !leftover {
+            return Err(taken_error());
+        }
+    }
+    drop(listing);
+    let position = entry.position();
+    let path = Chain::Ledger.record_path(position);
+    store
+        .put_record(
+            &path,
+            Bytes::copy_from_slice(entry.as_bytes()),
+            PutMode::Overwrite,
+        )
+        .await?;
+    let taken = std::future::ready(Ok(true));
+    match append_record(
+        store,
+        Chain::Headers,
+        header.position(),
+        header.as_bytes(),
+        taken,
+    )
+    .await?
+    {
+        Claim::Ours => {}
+        Claim::Theirs => return Err(taken_error()),
+    }
+    let claim = Bytes::copy_from_slice(position.hash.as_bytes());
+    store
+        .put_record(&Chain::Ledger.claim_path(0), claim, PutMode::Overwrite)
+        .await?;
+    write_copies(store, header).await
+}
+
+/// Puts back what a recovery kit holds and the store lost. The header is written
+/// again only where none of at least the kit's number is left.
+pub(crate) async fn restore(
+    store: &Backend,
+    kit_header: &Header,
+    secrets: &VaultSecrets,
+    entries: &[Entry],
+) -> Result<()> {
+    for entry in entries {
+        let position = entry.position();
+        if named_record(store, Chain::Ledger, position)
+            .await?
+            .is_none()
+        {
+            let path = Chain::Ledger.record_path(position);
+            store
+                .put_record(
+                    &path,
+                    Bytes::copy_from_slice(entry.as_bytes()),
+                    PutMode::Overwrite,
+                )
+                .await?;
+        }
+        if claimed_hash(store, Chain::Ledger, position.sequence)
+            .await?
+            .is_none()
+        {
+            let claim = Bytes::copy_from_slice(position.hash.as_bytes());
+            let path = Chain::Ledger.claim_path(position.sequence);
+            store.put_record(&path, claim, PutMode::Overwrite).await?;
+        }
+    }
+    match Found::load(store, Some(kit_header.vault())).await {
+        Ok(found) if found.header.position().sequence >= kit_header.position().sequence => {
+            found.repair(store).await;
+            return Ok(());
+        }
+        Ok(_)
+        | Err(
+            Error::NoVault
+            | Error::Tampered { .. }
+            | Error::UnsupportedFormat { .. }
+            | Error::LimitExceeded { .. },
+        ) => {}
+        Err(error) => return Err(error),
+    }
+    let (names, ledger) = try_join!(
+        ChainNames::list(store, Chain::Headers),
+        read_ledger(store, kit_header, secrets),
+    )?;
+    let last = Position {
+        sequence: names
+            .highest()
+            .unwrap_or(0)
+            .max(kit_header.position().sequence),
+        hash: kit_header.position().hash,
+    };
+    let slots = kit_header.slots().to_vec();
+    let next = kit_header
+        .following(last, secrets, ledger.head(), slots, now())
+        .map_err(|error| Error::core(error, HEADER))?;
+    let taken = std::future::ready(Ok(false));
+    match append_record(
+        store,
+        Chain::Headers,
+        next.position(),
+        next.as_bytes(),
+        taken,
+    )
+    .await?
+    {
+        Claim::Ours => write_copies(store, &next).await,
+        Claim::Theirs => Err(Error::Conflict {
+            what: HEADER.to_owned(),
+        }),
+    }
+}
+
+/// Whether the record under a name of the chain is what its writer wrote, for `check`.
+pub(crate) async fn check_record(
+    store: &Backend,
+    chain: Chain,
+    position: Position,
+    header: &Header,
+) -> Result<()> {
+    let record = named_record(store, chain, position)
+        .await?
+        .ok_or_else(|| Error::tampered(chain.what()))?;
+    let parsed = match chain {
+        Chain::Headers => Header::parse(&record).map(|h| h.vault() == header.vault()),
+        Chain::Ledger => Entry::parse(&record, &header.vault(), header.authorities()).map(|_| true),
+    };
+    match parsed {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::tampered(chain.what())),
+        Err(error) => Err(Error::core(error, chain.what())),
+    }
+}

@@ -1,0 +1,254 @@
+use crate::{Error, Result};
+use kluis_crypto::{DeviceKey, Header, Ledger, Pins, Position, RecordHash};
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a device remembers of the vaults it has seen, so that a store can never
+/// show it an older state again, nor another vault under a known address.
+///
+/// Losing it is safe but for that: the next opening trusts what it is shown.
+pub trait DeviceState: Send + Sync + fmt::Debug {
+    /// The pins of an address.
+    ///
+    /// # Errors
+    /// Those of the device. A damaged state is an error: without it a rolled-back
+    /// vault would pass.
+    fn load(&self, address: &str) -> io::Result<Option<Pins>>;
+
+    /// Keeps the pins of an address in place of the ones before.
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn save(&self, address: &str, pins: &Pins) -> io::Result<()>;
+}
+
+/// Device state in memory, for programs that pin for the time they run.
+#[derive(Debug, Default)]
+pub struct MemoryState(Mutex<HashMap<String, Pins>>);
+
+impl MemoryState {
+    /// No pins yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl DeviceState for MemoryState {
+    fn load(&self, address: &str) -> io::Result<Option<Pins>> {
+        Ok(self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(address)
+            .cloned())
+    }
+
+    fn save(&self, address: &str, pins: &Pins) -> io::Result<()> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(address.to_owned(), pins.clone());
+        Ok(())
+    }
+}
+
+/// Device state in a folder of files, sealed under a key that lies beside them:
+/// a copy of single files says nothing of addresses, and an altered one is refused.
+#[derive(Debug)]
+pub struct FileState {
+    folder: PathBuf,
+}
+
+impl FileState {
+    const KEY: &str = "device.key";
+
+    /// State in this folder, which is made when something is kept.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+        }
+    }
+
+    fn pin_file(&self, address: &str) -> PathBuf {
+        self.folder
+            .join(format!("{}.pins", RecordHash::of(address.as_bytes())))
+    }
+
+    fn key(&self) -> io::Result<Option<DeviceKey>> {
+        match std::fs::read(self.folder.join(Self::KEY)) {
+            Ok(bytes) => {
+                let bytes = zeroize::Zeroizing::new(bytes);
+                DeviceKey::from_bytes(&bytes)
+                    .map(Some)
+                    .map_err(io::Error::other)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn key_or_new(&self) -> io::Result<DeviceKey> {
+        if let Some(key) = self.key()? {
+            return Ok(key);
+        }
+        std::fs::create_dir_all(&self.folder)?;
+        let key = DeviceKey::make().map_err(io::Error::other)?;
+        // Two processes that make one: the link decides, and both read it back.
+        let (file, staged) = staged(&self.folder)?;
+        write_whole(file, key.expose_bytes())?;
+        let linked = std::fs::hard_link(&staged, self.folder.join(Self::KEY));
+        std::fs::remove_file(&staged)?;
+        match linked {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => self
+                .key()?
+                .ok_or_else(|| io::Error::other("the device key was removed")),
+        }
+    }
+}
+
+impl DeviceState for FileState {
+    fn load(&self, address: &str) -> io::Result<Option<Pins>> {
+        let bytes = match std::fs::read(self.pin_file(address)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let key = self.key()?.ok_or_else(|| {
+            io::Error::other("the pins of this vault are there and the device key beside them is gone; remove both to trust what the store shows")
+        })?;
+        Pins::open(&bytes, &key, address)
+            .map(Some)
+            .map_err(io::Error::other)
+    }
+
+    fn save(&self, address: &str, pins: &Pins) -> io::Result<()> {
+        let key = self.key_or_new()?;
+        let sealed = pins.seal(&key, address).map_err(io::Error::other)?;
+        let (file, staged) = staged(&self.folder)?;
+        write_whole(file, &sealed)?;
+        std::fs::rename(&staged, self.pin_file(address))
+    }
+}
+
+/// A fresh file of our own beside the target.
+fn staged(folder: &Path) -> io::Result<(std::fs::File, PathBuf)> {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    loop {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = folder.join(format!(".staged-{}-{number}", std::process::id()));
+        match options.open(&path) {
+            Ok(file) => return Ok((file, path)),
+            // Left by a process that died under our number.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn write_whole(mut file: std::fs::File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// The pins of one address, on the device of the caller.
+#[derive(Debug, Clone)]
+pub(crate) struct Device {
+    pub(crate) state: Arc<dyn DeviceState>,
+    pub(crate) address: String,
+}
+
+impl Device {
+    pub(crate) async fn load(&self) -> Result<Option<Pins>> {
+        let Self { state, address } = self.clone();
+        Ok(blocking(move || state.load(&address)).await??)
+    }
+
+    /// Remembers what was seen. Pins never go back: another process may have
+    /// seen more meanwhile.
+    pub(crate) async fn save(&self, header: &Header, ledger: &Ledger) -> Result<()> {
+        let Self { state, address } = self.clone();
+        let mut seen = Pins {
+            vault: header.vault(),
+            authority: *header.authorities().current(),
+            header: header.position(),
+            ledger: ledger.head(),
+            // Headers are signed, so a cheaper slot is the owner's own choice.
+            kdf_floor: None,
+            unconfirmed: Vec::new(),
+        };
+        let saved = blocking(move || {
+            if let Some(pinned) = state
+                .load(&address)?
+                .filter(|pinned| pinned.vault == seen.vault)
+            {
+                seen.header = newer(pinned.header, seen.header);
+                seen.ledger = newer(pinned.ledger, seen.ledger);
+                if (seen.header, seen.ledger) == (pinned.header, pinned.ledger) {
+                    return Ok(());
+                }
+            }
+            state.save(&address, &seen)
+        });
+        Ok(saved.await??)
+    }
+}
+
+fn newer(pinned: Position, seen: Position) -> Position {
+    if pinned.sequence > seen.sequence {
+        pinned
+    } else {
+        seen
+    }
+}
+
+/// Checks what the store shows against what this device has seen of the header.
+pub(crate) fn check_header(pins: &Pins, header: &Header) -> Result<()> {
+    let what = || crate::control::HEADER.to_owned();
+    if pins.vault != header.vault() {
+        return Err(Error::UntrustedIdentity {
+            expected: pins.vault,
+            found: header.vault(),
+        });
+    }
+    let found = header.position();
+    if found.sequence < pins.header.sequence {
+        return Err(Error::Stale { what: what() });
+    }
+    if found.sequence == pins.header.sequence && found.hash != pins.header.hash {
+        return Err(Error::Forked { what: what() });
+    }
+    Ok(())
+}
+
+/// The same of the ledger.
+pub(crate) fn check_ledger(pins: &Pins, ledger: &Ledger) -> Result<()> {
+    let what = || crate::control::LEDGER.to_owned();
+    let found = ledger.head();
+    if found.sequence < pins.ledger.sequence {
+        return Err(Error::Stale { what: what() });
+    }
+    if ledger.contradicts(pins.ledger) {
+        return Err(Error::Forked { what: what() });
+    }
+    Ok(())
+}
+
+/// Runs blocking work off the runtime's own threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::Io {
+            source: io::Error::other(error),
+        })
+}

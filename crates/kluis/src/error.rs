@@ -1,0 +1,266 @@
+use kluis_crypto::VaultId;
+use std::io;
+
+/// What went wrong, as what a caller can do about it.
+///
+/// [`code`](Self::code) is a stable name for programs, [`hint`](Self::hint) the
+/// next step for a person. No error carries plaintext, keys or passwords; paths
+/// are the caller's own.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No object has this path.
+    #[error("nothing at {path}")]
+    NotFound {
+        /// The path that was asked for.
+        path: String,
+    },
+    /// The target exists and was not to be replaced.
+    #[error("{path} exists already")]
+    AlreadyExists {
+        /// The path that was to be written.
+        path: String,
+    },
+    /// Another client changed the same thing meanwhile; nothing of this call took effect.
+    #[error("{what} was changed by someone else meanwhile")]
+    Conflict {
+        /// What was changed.
+        what: String,
+    },
+    /// There is no vault at this address.
+    #[error("there is no vault here")]
+    NoVault,
+    /// No key slot opens with this credential.
+    #[error("wrong password, keyfile or recovery phrase")]
+    WrongCredentials,
+    /// Stored bytes are not what was written: altered, cut short, or of another
+    /// place. Nothing unauthenticated was released.
+    #[error("{what} was altered or damaged in the store after it was written")]
+    Tampered {
+        /// The object, or the record of the vault.
+        what: String,
+    },
+    /// Authenticated evidence says that this exists, and the store does not have it.
+    #[error("{what} is missing from the store")]
+    Missing {
+        /// What is missing.
+        what: String,
+    },
+    /// The store shows an older state than it, or this device, had already.
+    #[error("the store shows an old {what}")]
+    Stale {
+        /// What is old.
+        what: String,
+    },
+    /// The store shows two signed histories that exclude each other.
+    #[error("the store shows two different histories of {what}")]
+    Forked {
+        /// What has two histories.
+        what: String,
+    },
+    /// Written by a later version, or with an option that this one lacks.
+    #[error("{what} is of a format that this version does not know")]
+    UnsupportedFormat {
+        /// What cannot be read.
+        what: String,
+    },
+    /// The store claims more than Kluis accepts; nothing was allocated for it.
+    #[error("{what} is over a limit")]
+    LimitExceeded {
+        /// What is over a limit.
+        what: String,
+    },
+    /// Another vault lies here than the one that was expected.
+    #[error("expected vault {expected} and found {found}")]
+    UntrustedIdentity {
+        /// The vault of the address, or the one this device has seen here.
+        expected: VaultId,
+        /// The vault that the store shows.
+        found: VaultId,
+    },
+    /// The store's credentials, or this vault's state, do not allow it.
+    #[error("no access to {what}")]
+    AccessDenied {
+        /// What was refused.
+        what: String,
+    },
+    /// The caller's arguments cannot be used; no request was made.
+    #[error("{what}")]
+    InvalidInput {
+        /// What is wrong with them.
+        what: String,
+    },
+    /// This store cannot do it.
+    #[error("this store cannot do it: {what}")]
+    Unsupported {
+        /// What it lacks.
+        what: String,
+    },
+    /// The caller gave up.
+    #[error("cancelled")]
+    Cancelled,
+    /// Reading or writing on this machine failed.
+    #[error("local input or output failed")]
+    Io {
+        /// The operating system's error.
+        #[from]
+        source: io::Error,
+    },
+    /// The store could not be reached or failed.
+    #[error("the store failed")]
+    Store {
+        /// The store's error.
+        source: object_store::Error,
+    },
+}
+
+/// What this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A stable name of the variant, in snake_case.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not_found",
+            Self::AlreadyExists { .. } => "already_exists",
+            Self::Conflict { .. } => "conflict",
+            Self::NoVault => "no_vault",
+            Self::WrongCredentials => "wrong_credentials",
+            Self::Tampered { .. } => "tampered",
+            Self::Missing { .. } => "missing",
+            Self::Stale { .. } => "stale",
+            Self::Forked { .. } => "forked",
+            Self::UnsupportedFormat { .. } => "unsupported_format",
+            Self::LimitExceeded { .. } => "limit_exceeded",
+            Self::UntrustedIdentity { .. } => "untrusted_identity",
+            Self::AccessDenied { .. } => "access_denied",
+            Self::InvalidInput { .. } => "invalid_input",
+            Self::Unsupported { .. } => "unsupported",
+            Self::Cancelled => "cancelled",
+            Self::Io { .. } => "io",
+            Self::Store { .. } => "store",
+        }
+    }
+
+    /// The exit code of a command that ends with this error.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Unsupported { .. } | Self::Io { .. } => 1,
+            Self::InvalidInput { .. } => 2,
+            Self::NoVault => 10,
+            Self::Conflict { .. } => 11,
+            Self::WrongCredentials => 12,
+            Self::Tampered { .. }
+            | Self::Missing { .. }
+            | Self::Stale { .. }
+            | Self::Forked { .. }
+            | Self::UnsupportedFormat { .. }
+            | Self::LimitExceeded { .. } => 13,
+            Self::AlreadyExists { .. } => 14,
+            Self::UntrustedIdentity { .. } | Self::AccessDenied { .. } => 15,
+            Self::NotFound { .. } => 16,
+            Self::Store { .. } => 17,
+            Self::Cancelled => 130,
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "list the folder to see what is there",
+            Self::AlreadyExists { .. } => "choose another name, or say that it may be replaced",
+            Self::Conflict { .. } => {
+                "open the vault again, look at the new state, and repeat the call"
+            }
+            Self::NoVault => "check the address; a new vault has to be created first",
+            Self::WrongCredentials => {
+                "try again; a vault with a keyfile needs both, and a recovery phrase is a credential of its own"
+            }
+            Self::Tampered { .. } => {
+                "nothing of it was released; restore it from a backup or an older version that the store keeps, and ask the provider what happened"
+            }
+            Self::Missing { .. } => {
+                "restore it from a backup, or from the recovery kit if it is a record of the vault"
+            }
+            Self::Stale { .. } => {
+                "the provider may have restored a backup or hides newer writes; ask before you go on writing"
+            }
+            Self::Forked { .. } => {
+                "compare with your other devices; the provider shows them different histories"
+            }
+            Self::UnsupportedFormat { .. } => "update Kluis",
+            Self::LimitExceeded { .. } => {
+                "if the vault is your own, raise the limit; else do not trust it"
+            }
+            Self::UntrustedIdentity { .. } => {
+                "do not enter a password: the address leads to a vault that is not the one you know"
+            }
+            Self::AccessDenied { .. } => {
+                "check the store's credentials and permissions, or open the vault again"
+            }
+            Self::InvalidInput { .. } => "mend the arguments",
+            Self::Unsupported { .. } => "use a store that can, or do without",
+            Self::Cancelled => "run it again; what was finished is kept",
+            Self::Io { .. } => "look at the cause; nothing half-written was left",
+            Self::Store { .. } => {
+                "check the network and the store's credentials, then repeat the call"
+            }
+        }
+    }
+
+    /// An error of the core about `what`.
+    pub(crate) fn core(error: kluis_crypto::Error, what: impl Into<String>) -> Self {
+        use kluis_crypto::Error as Core;
+        let what = what.into();
+        match error {
+            Core::Tampered => Self::Tampered { what },
+            Core::WrongCredentials => Self::WrongCredentials,
+            Core::UnsupportedFormat(part) => Self::UnsupportedFormat {
+                what: format!("{what} ({part})"),
+            },
+            Core::LimitExceeded(part) => Self::LimitExceeded {
+                what: format!("{what} ({part})"),
+            },
+            Core::InvalidInput(message) => Self::InvalidInput {
+                what: message.into_owned(),
+            },
+            Core::Stale(part) => Self::Stale {
+                what: format!("{part}, against {what}"),
+            },
+            Core::Forked(part) => Self::Forked {
+                what: part.to_owned(),
+            },
+            other => Self::Io {
+                source: io::Error::other(other),
+            },
+        }
+    }
+
+    /// An error of the store about `path`, which replaces whatever path the
+    /// store's own error names: that is ciphertext, or a path on a disk.
+    pub(crate) fn store(source: object_store::Error, path: impl Into<String>) -> Self {
+        use object_store::Error as Below;
+        let path = path.into();
+        match source {
+            Below::NotFound { .. } => Self::NotFound { path },
+            Below::AlreadyExists { .. } => Self::AlreadyExists { path },
+            Below::Precondition { .. } => Self::Conflict { what: path },
+            Below::NotImplemented { operation, .. } => Self::Unsupported { what: operation },
+            Below::NotSupported { source } => Self::Unsupported {
+                what: source.to_string(),
+            },
+            Below::PermissionDenied { .. } | Below::Unauthenticated { .. } => {
+                Self::AccessDenied { what: path }
+            }
+            source => Self::Store { source },
+        }
+    }
+
+    pub(crate) fn invalid(what: impl Into<String>) -> Self {
+        Self::InvalidInput { what: what.into() }
+    }
+
+    pub(crate) fn tampered(what: impl Into<String>) -> Self {
+        Self::Tampered { what: what.into() }
+    }
+}

@@ -1,0 +1,715 @@
+use crate::backend::Backend;
+use crate::clock::{Versions, from_micros, now};
+use crate::control::{self, Chain, ChainNames, FetchedLedger, Found, HEADER};
+use crate::device::{self, Device, DeviceState, blocking};
+use crate::{Address, Error, Result};
+use futures_util::try_join;
+use kluis_crypto::{
+    Credential, Entry, Header, KdfCeiling, KdfParams, Ledger, RecoveryKit, Slot, SlotId, SlotKind,
+    VaultId, VaultPath, VaultSecrets, make_slot,
+};
+use object_store::ObjectStore;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How a vault is created or opened.
+///
+/// ```
+/// # use kluis::{Password, VaultOptions, object_store::memory::InMemory};
+/// # use std::sync::Arc;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> kluis::Result<()> {
+/// let store = Arc::new(InMemory::new());
+/// let vault = VaultOptions::new()
+///     .padded(true)
+///     .create(store.clone(), Password::new("correct horse battery staple"))
+///     .await?;
+/// let again = VaultOptions::new()
+///     .id(vault.id())
+///     .open(store, Password::new("correct horse battery staple"))
+///     .await?;
+/// assert_eq!(again.id(), vault.id());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct VaultOptions {
+    padded: bool,
+    kdf: KdfParams,
+    ceiling: KdfCeiling,
+    id: Option<VaultId>,
+    device: Option<Device>,
+    staleness: Staleness,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Staleness(Duration);
+
+impl Default for Staleness {
+    fn default() -> Self {
+        Self(Duration::from_secs(30))
+    }
+}
+
+impl VaultOptions {
+    /// Argon2id with 64 MiB and 3 passes, no padding, no device state, and a
+    /// writer that looks for new decisions of the owner every 30 seconds.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Pads every object of a new vault, by at most 12 %, so that the store sees
+    /// its length less exactly (Padmé). Listings then read the header of each
+    /// object to tell its true size. Has no effect on opening.
+    #[must_use]
+    pub fn padded(mut self, padded: bool) -> Self {
+        self.padded = padded;
+        self
+    }
+
+    /// What a guess at the first password of a new vault costs.
+    #[must_use]
+    pub fn kdf(mut self, params: KdfParams) -> Self {
+        self.kdf = params;
+        self
+    }
+
+    /// Refuses to open a vault whose header asks for more memory than this.
+    #[must_use]
+    pub fn kdf_ceiling(mut self, memory_kib: u32) -> Self {
+        self.ceiling = KdfCeiling::memory_kib(memory_kib);
+        self
+    }
+
+    /// Opens this vault only; any other is refused before the credential is touched.
+    #[must_use]
+    pub fn id(mut self, id: VaultId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Remembers what this device has seen of the vault at an address, and
+    /// refuses older states and other vaults there from then on. An id in the
+    /// address counts as [`id`](Self::id).
+    #[must_use]
+    pub fn device_state(mut self, state: Arc<dyn DeviceState>, address: &Address) -> Self {
+        self.device = Some(Device {
+            state,
+            address: address.url().to_string(),
+        });
+        self.id = self.id.or(address.id());
+        self
+    }
+
+    /// How old a writer's knowledge of the owner's decisions may be before it
+    /// looks again; zero looks before every write.
+    #[must_use]
+    pub fn staleness(mut self, bound: Duration) -> Self {
+        self.staleness = Staleness(bound);
+        self
+    }
+
+    /// Makes a new vault in an empty store, or an empty prefix of one (see
+    /// [`object_store::prefix::PrefixStore`]). Costs one Argon2id run.
+    ///
+    /// # Errors
+    /// `AlreadyExists` where something lies in the store already, or where this
+    /// device knows a vault at the address; `InvalidInput` for an unusable password.
+    pub async fn create(
+        self,
+        store: Arc<dyn ObjectStore>,
+        credential: impl Into<Credential>,
+    ) -> Result<Vault> {
+        if let Some(device) = &self.device
+            && device.load().await?.is_some()
+        {
+            return Err(Error::AlreadyExists {
+                path: device.address.clone(),
+            });
+        }
+        let credential = credential.into();
+        let (padded, kdf) = (self.padded, self.kdf);
+        let made = blocking(move || {
+            let now = now();
+            let secrets = VaultSecrets::make()?;
+            let entry = Entry::first(&secrets, padded, now)?;
+            let slot = make_slot(&secrets, &credential, kdf, now)?;
+            let slot_id = slot.id();
+            let header = Header::first(&secrets, entry.position(), slot, now)?;
+            let ledger = Ledger::read(entry.position(), [entry.clone()], &header, &secrets)?;
+            Ok((secrets, entry, header, ledger, slot_id))
+        });
+        let (secrets, entry, header, ledger, slot) = made
+            .await?
+            .map_err(|error| Error::core(error, "the new vault"))?;
+        let store = Backend::new(store);
+        control::create(&store, &header, &entry).await?;
+        Vault::assemble(
+            store,
+            self,
+            Control {
+                header,
+                secrets,
+                ledger,
+                slot,
+            },
+        )
+        .await
+    }
+
+    /// Opens a vault. Costs one Argon2id run for each slot of the credential's
+    /// kind that is tried, and two round trips if nothing has to be repaired.
+    ///
+    /// # Errors
+    /// `NoVault`, `WrongCredentials`, `UntrustedIdentity` where another vault
+    /// lies here, `Stale` or `Forked` against what this device has seen,
+    /// `Tampered`.
+    pub async fn open(
+        self,
+        store: Arc<dyn ObjectStore>,
+        credential: impl Into<Credential>,
+    ) -> Result<Vault> {
+        let store = Backend::new(store);
+        let credential = Arc::new(credential.into());
+        match self
+            .clone()
+            .open_once(store.clone(), Arc::clone(&credential))
+            .await
+        {
+            // Another client may have written between two of our requests.
+            Err(Error::Stale { .. }) => self.open_once(store, credential).await,
+            other => other,
+        }
+    }
+
+    async fn open_once(self, store: Backend, credential: Arc<Credential>) -> Result<Vault> {
+        let pins = match &self.device {
+            Some(device) => device.load().await?,
+            None => None,
+        };
+        let expected = self.id.or(pins.as_ref().map(|pins| pins.vault));
+        let found = Found::load(&store, expected).await?;
+        if let Some(pins) = &pins {
+            device::check_header(pins, &found.header)?;
+        }
+        let ceiling = self.ceiling;
+        let header = found.header.clone();
+        let unlock = async {
+            let opened = blocking(move || header.open(&credential, ceiling)).await?;
+            opened.map_err(|error| Error::core(error, HEADER))
+        };
+        let fetch = async {
+            // A wrong password is what a user has to hear first.
+            Ok(FetchedLedger::load(&store, &found.header, &found.ledger_names).await)
+        };
+        let ((secrets, slot), fetched) = try_join!(unlock, fetch)?;
+        let ledger = fetched?.read(&found.header, &secrets)?;
+        if let Some(pins) = &pins {
+            device::check_ledger(pins, &ledger)?;
+        }
+        found.repair(&store).await;
+        let ledger = control::catch_up(&store, &found.header, &secrets, ledger).await?;
+        Vault::assemble(
+            store,
+            self,
+            Control {
+                header: found.header,
+                secrets,
+                ledger,
+                slot,
+            },
+        )
+        .await
+    }
+
+    /// Puts back what a recovery kit holds and the store lost of the vault's own
+    /// records, and opens the vault with a credential of the kit. A header that
+    /// is good and not older than the kit's is left alone.
+    ///
+    /// # Errors
+    /// `WrongCredentials`, `Tampered` for a kit that was altered, `Stale` where
+    /// the vault's root was rotated after the kit was made.
+    pub async fn restore(
+        self,
+        store: Arc<dyn ObjectStore>,
+        kit: &RecoveryKit,
+        credential: impl Into<Credential>,
+    ) -> Result<Vault> {
+        let backend = Backend::new(Arc::clone(&store));
+        let credential = Arc::new(credential.into());
+        let header = kit.header().clone();
+        if let Some(expected) = self.id.filter(|id| *id != header.vault()) {
+            return Err(Error::UntrustedIdentity {
+                expected,
+                found: header.vault(),
+            });
+        }
+        let what = "the recovery kit";
+        let entries = kit
+            .entries()
+            .map(|entry| Entry::parse(entry, &header.vault(), header.authorities()))
+            .collect::<kluis_crypto::Result<Vec<_>>>()
+            .map_err(|error| Error::core(error, what))?;
+        let opened = {
+            let (credential, header, ceiling) =
+                (Arc::clone(&credential), header.clone(), self.ceiling);
+            blocking(move || header.open(&credential, ceiling)).await?
+        };
+        let (secrets, _) = opened.map_err(|error| Error::core(error, what))?;
+        control::restore(&backend, &header, &secrets, &entries).await?;
+        self.open_once(backend, credential).await
+    }
+}
+
+/// Everything that an open vault knows, as one consistent state.
+pub(crate) struct Control {
+    pub(crate) header: Header,
+    pub(crate) secrets: VaultSecrets,
+    pub(crate) ledger: Ledger,
+    slot: SlotId,
+}
+
+/// An open vault. Clones are the same vault.
+///
+/// Paths are UTF-8 segments joined by `/`, taken exactly as they are given; what
+/// is not a path is [`Error::InvalidInput`] before any request. Every method that
+/// is a future can be dropped at any moment: what was acknowledged stays, and
+/// nothing half-written becomes visible. They have to run on a tokio runtime.
+#[derive(Clone)]
+pub struct Vault(Arc<Inner>);
+
+struct Inner {
+    store: Backend,
+    options: VaultOptions,
+    id: VaultId,
+    control: RwLock<Option<Arc<Control>>>,
+    checked: Mutex<Instant>,
+    /// One change of slots at a time.
+    changing: tokio::sync::Mutex<()>,
+    versions: Versions,
+}
+
+impl Vault {
+    /// Makes a new vault with the default options.
+    ///
+    /// # Errors
+    /// See [`VaultOptions::create`].
+    pub async fn create(
+        store: Arc<dyn ObjectStore>,
+        credential: impl Into<Credential>,
+    ) -> Result<Self> {
+        VaultOptions::new().create(store, credential).await
+    }
+
+    /// Opens a vault with the default options.
+    ///
+    /// # Errors
+    /// See [`VaultOptions::open`].
+    ///
+    /// # Security
+    /// Without an id or device state the store chooses which vault, and which
+    /// state of it, is opened; see [`VaultOptions::id`].
+    pub async fn open(
+        store: Arc<dyn ObjectStore>,
+        credential: impl Into<Credential>,
+    ) -> Result<Self> {
+        VaultOptions::new().open(store, credential).await
+    }
+
+    async fn assemble(store: Backend, options: VaultOptions, control: Control) -> Result<Self> {
+        if let Some(device) = &options.device {
+            device.save(&control.header, &control.ledger).await?;
+        }
+        Ok(Self(Arc::new(Inner {
+            store,
+            options,
+            id: control.header.vault(),
+            control: RwLock::new(Some(Arc::new(control))),
+            checked: Mutex::new(Instant::now()),
+            changing: tokio::sync::Mutex::new(()),
+            versions: Versions::default(),
+        })))
+    }
+
+    /// The vault's id, to be pinned: see [`Address`].
+    pub fn id(&self) -> VaultId {
+        self.0.id
+    }
+
+    /// Forgets every key, in this handle and its clones; calls that run keep
+    /// theirs to their end. Afterwards every call is `AccessDenied`.
+    pub fn lock(&self) {
+        *self
+            .0
+            .control
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.0.store
+    }
+
+    pub(crate) fn next_version(&self) -> u64 {
+        self.0.versions.next()
+    }
+
+    pub(crate) fn control(&self) -> Result<Arc<Control>> {
+        let control = self
+            .0
+            .control
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        control.clone().ok_or_else(|| Error::AccessDenied {
+            what: "a locked vault".to_owned(),
+        })
+    }
+
+    async fn replace(&self, control: Control) -> Result<Arc<Control>> {
+        if let Some(device) = &self.0.options.device {
+            device.save(&control.header, &control.ledger).await?;
+        }
+        let control = Arc::new(control);
+        let mut held = self
+            .0
+            .control
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Locked meanwhile stays locked.
+        if held.is_some() {
+            *held = Some(Arc::clone(&control));
+        }
+        drop(held);
+        *self
+            .0
+            .checked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        Ok(control)
+    }
+
+    /// What a writer has to know: not older than the staleness bound.
+    pub(crate) async fn fresh_control(&self) -> Result<Arc<Control>> {
+        let checked = *self
+            .0
+            .checked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if checked.elapsed() <= self.0.options.staleness.0 && !self.0.options.staleness.0.is_zero()
+        {
+            return self.control();
+        }
+        let control = self.control()?;
+        let names = ChainNames::list(&self.0.store, Chain::Ledger).await?;
+        if names.ends_with(control.ledger.head()) {
+            *self
+                .0
+                .checked
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            return Ok(control);
+        }
+        self.refresh().await
+    }
+
+    /// Reads header and ledger again. Never goes back.
+    ///
+    /// # Errors
+    /// `Conflict` where the root key was rotated: the vault has to be opened again.
+    pub(crate) async fn refresh(&self) -> Result<Arc<Control>> {
+        let control = self.control()?;
+        let found = Found::load(&self.0.store, Some(self.0.id)).await?;
+        let (seen, known) = (found.header.position(), control.header.position());
+        if seen.sequence < known.sequence {
+            return Err(Error::Stale {
+                what: HEADER.to_owned(),
+            });
+        }
+        if seen.sequence == known.sequence && seen != known {
+            return Err(Error::Forked {
+                what: HEADER.to_owned(),
+            });
+        }
+        let rotated = |_| Error::Conflict {
+            what: "the vault's root key".to_owned(),
+        };
+        let secrets = found.header.reopen(&control.secrets).map_err(rotated)?;
+        let fetched =
+            FetchedLedger::load(&self.0.store, &found.header, &found.ledger_names).await?;
+        let ledger = fetched.read(&found.header, &secrets)?;
+        if ledger.head().sequence < control.ledger.head().sequence {
+            return Err(Error::Stale {
+                what: control::LEDGER.to_owned(),
+            });
+        }
+        if ledger.contradicts(control.ledger.head()) {
+            return Err(Error::Forked {
+                what: control::LEDGER.to_owned(),
+            });
+        }
+        self.replace(Control {
+            header: found.header,
+            secrets,
+            ledger,
+            slot: control.slot,
+        })
+        .await
+    }
+
+    /// The key slots.
+    ///
+    /// # Errors
+    /// `AccessDenied` if the vault is locked.
+    pub fn slots(&self) -> Result<Vec<SlotInfo>> {
+        let control = self.control()?;
+        let info = |slot: &Slot| SlotInfo {
+            id: slot.id(),
+            kind: slot.kind(),
+            created: from_micros(slot.created()),
+            kdf: slot.kdf_params(),
+            current: slot.id() == control.slot,
+        };
+        Ok(control.header.slots().iter().map(info).collect())
+    }
+
+    /// Adds a credential. One with a keyfile replaces all that are a password
+    /// alone, or they would stay the easier way in.
+    ///
+    /// What this is not: a header from before, which the store may have kept,
+    /// still opens with the credentials of then, until [`rotate_root`](Self::rotate_root).
+    ///
+    /// # Errors
+    /// `Conflict` where another client changed the slots; `InvalidInput` for an
+    /// unusable password or too many slots.
+    pub async fn add_slot(
+        &self,
+        credential: impl Into<Credential>,
+        kdf: KdfParams,
+    ) -> Result<AddedSlot> {
+        let credential = credential.into();
+        let _one = self.0.changing.lock().await;
+        let control = self.refresh().await?;
+        let new = self.make_slot(&control, credential, kdf).await?;
+        let weaker = |slot: &&Slot| {
+            new.kind() == SlotKind::PasswordAndKeyfile && slot.kind() == SlotKind::Password
+        };
+        let removed: Vec<SlotId> = control
+            .header
+            .slots()
+            .iter()
+            .filter(weaker)
+            .map(Slot::id)
+            .collect();
+        let mut slots: Vec<Slot> = control
+            .header
+            .slots()
+            .iter()
+            .filter(|slot| !weaker(slot))
+            .cloned()
+            .collect();
+        let id = new.id();
+        slots.push(new);
+        let current = if removed.contains(&control.slot) {
+            id
+        } else {
+            control.slot
+        };
+        self.change_slots(&control, slots, current).await?;
+        Ok(AddedSlot { id, removed })
+    }
+
+    /// Removes a key slot. Housekeeping: whoever has a header from before and its
+    /// credential can still open what the root key of then protects.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` for the last slot; `Conflict`.
+    pub async fn remove_slot(&self, id: SlotId) -> Result<()> {
+        let _one = self.0.changing.lock().await;
+        let control = self.refresh().await?;
+        let slots: Vec<Slot> = control
+            .header
+            .slots()
+            .iter()
+            .filter(|s| s.id() != id)
+            .cloned()
+            .collect();
+        if slots.len() == control.header.slots().len() {
+            return Err(Error::NotFound {
+                path: format!("key slot {id}"),
+            });
+        }
+        if slots
+            .iter()
+            .all(|slot| slot.kind() == SlotKind::DeviceIdentity)
+        {
+            return Err(Error::invalid(
+                "this is the last way to open the vault; add another key before removing it",
+            ));
+        }
+        self.change_slots(&control, slots, control.slot).await
+    }
+
+    /// Replaces the credential that this vault was opened with. Rewrites one
+    /// small record and no data.
+    ///
+    /// What this is not: a header from before still opens with the old password,
+    /// until [`rotate_root`](Self::rotate_root).
+    ///
+    /// # Errors
+    /// As [`add_slot`](Self::add_slot).
+    pub async fn change_password(&self, new: impl Into<Credential>, kdf: KdfParams) -> Result<()> {
+        let new = new.into();
+        let _one = self.0.changing.lock().await;
+        let control = self.refresh().await?;
+        let slot = self.make_slot(&control, new, kdf).await?;
+        let keyfile = slot.kind() == SlotKind::PasswordAndKeyfile;
+        let stays = |old: &&Slot| {
+            old.id() != control.slot && !(keyfile && old.kind() == SlotKind::Password)
+        };
+        let mut slots: Vec<Slot> = control
+            .header
+            .slots()
+            .iter()
+            .filter(stays)
+            .cloned()
+            .collect();
+        let id = slot.id();
+        slots.push(slot);
+        self.change_slots(&control, slots, id).await
+    }
+
+    /// Makes a new root key, opened by these credentials and no others, and a new
+    /// epoch: what is written from now on cannot be read with an old header and
+    /// its password. What was written before can, until it is written again.
+    ///
+    /// Other clients that have the vault open have to open it again.
+    ///
+    /// # Errors
+    /// `InvalidInput` without a credential; otherwise as [`add_slot`](Self::add_slot).
+    pub async fn rotate_root(&self, credentials: Vec<(Credential, KdfParams)>) -> Result<()> {
+        let _one = self.0.changing.lock().await;
+        let control = self.refresh().await?;
+        let made = {
+            let control = Arc::clone(&control);
+            blocking(move || {
+                let secrets = control.secrets.rotated()?;
+                let now = now();
+                let slots = credentials
+                    .iter()
+                    .map(|(credential, kdf)| make_slot(&secrets, credential, *kdf, now))
+                    .collect::<kluis_crypto::Result<Vec<_>>>()?;
+                let header = control
+                    .header
+                    .next(&secrets, control.ledger.head(), slots, now)?;
+                Ok((secrets, header))
+            })
+        };
+        let (secrets, header) = made.await?.map_err(|error| Error::core(error, HEADER))?;
+        let slot = header.slots().first().map_or(control.slot, Slot::id);
+        self.commit(&control, header, secrets, slot).await
+    }
+
+    /// A text that puts the vault's own records back if the store loses them. It
+    /// needs a credential of the vault as it is now, and gives no access by itself.
+    ///
+    /// # Errors
+    /// Those of reading the ledger.
+    pub async fn recovery_kit(&self) -> Result<RecoveryKit> {
+        let control = self.refresh().await?;
+        let names = ChainNames::list(&self.0.store, Chain::Ledger).await?;
+        let entries = FetchedLedger::load(&self.0.store, &control.header, &names)
+            .await?
+            .into_entries();
+        RecoveryKit::new(&control.header, &entries)
+            .map_err(|error| Error::core(error, "the recovery kit"))
+    }
+
+    async fn make_slot(
+        &self,
+        control: &Arc<Control>,
+        credential: Credential,
+        kdf: KdfParams,
+    ) -> Result<Slot> {
+        let control = Arc::clone(control);
+        blocking(move || make_slot(&control.secrets, &credential, kdf, now()))
+            .await?
+            .map_err(|error| Error::core(error, HEADER))
+    }
+
+    async fn change_slots(
+        &self,
+        control: &Control,
+        slots: Vec<Slot>,
+        current: SlotId,
+    ) -> Result<()> {
+        let core = |error| Error::core(error, HEADER);
+        let header = control
+            .header
+            .next(&control.secrets, control.ledger.head(), slots, now())
+            .map_err(core)?;
+        let secrets = header.reopen(&control.secrets).map_err(core)?;
+        self.commit(control, header, secrets, current).await
+    }
+
+    /// Writes a header, then the ledger entry that names it.
+    async fn commit(
+        &self,
+        before: &Control,
+        header: Header,
+        secrets: VaultSecrets,
+        slot: SlotId,
+    ) -> Result<()> {
+        let store = &self.0.store;
+        control::write_header(store, &before.header, &header).await?;
+        // From here on the change is made; whoever opens next appends the entry
+        // if we do not come to it.
+        let ledger = control::read_ledger(store, &header, &secrets).await?;
+        let ledger = control::catch_up(store, &header, &secrets, ledger).await?;
+        self.replace(Control {
+            header,
+            secrets,
+            ledger,
+            slot,
+        })
+        .await?;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Vault")
+            .field("id", &self.0.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One way to open the vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SlotInfo {
+    /// Names the slot.
+    pub id: SlotId,
+    /// What opens it.
+    pub kind: SlotKind,
+    /// When it was made, by the clock of who made it.
+    pub created: SystemTime,
+    /// What a guess costs, where it has a password.
+    pub kdf: Option<KdfParams>,
+    /// Whether this vault was opened by it.
+    pub current: bool,
+}
+
+/// What adding a slot did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AddedSlot {
+    /// The new slot.
+    pub id: SlotId,
+    /// Weaker slots that it replaced.
+    pub removed: Vec<SlotId>,
+}
+
+pub(crate) fn path(text: &str) -> Result<VaultPath> {
+    VaultPath::parse(text).map_err(|error| Error::core(error, text))
+}

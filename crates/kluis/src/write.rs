@@ -1,0 +1,700 @@
+//! Writing: content is read into buffers that already have room for the tags,
+//! sealed in place on all cores, and handed to the store without a copy.
+
+use crate::backend::{Backend, stored};
+use crate::buffer::{Buffer, Pool};
+use crate::device::blocking;
+use crate::object::{self, PutOptions};
+use crate::vault::{Vault, path};
+use crate::{Error, Result};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{BoxStream, FuturesUnordered};
+use futures_util::{FutureExt, Stream, StreamExt};
+use kluis_crypto::{CHUNK_LENGTH, SEALED_CHUNK_LENGTH, Sealer, StoredPath, TAG_LENGTH};
+use object_store::path::Path;
+use object_store::{
+    Attributes, MultipartUpload, PutMode, PutMultipartOptions, PutPayload, PutResult,
+};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Chunks that are sealed in one go: 1 MiB, a millisecond of work.
+const UNIT_CHUNKS: usize = 64;
+const UNIT_TEXT: usize = UNIT_CHUNKS * CHUNK_LENGTH;
+const UNIT_SEALED: usize = UNIT_CHUNKS * SEALED_CHUNK_LENGTH;
+/// Parts of a multipart upload: all of one size but the last (some stores insist),
+/// and at least 5 MiB (S3 insists). Behind 20 GiB they are larger, as stores count
+/// to 10,000.
+const PART: usize = 8 << 20;
+const PARTS_OF_A_SIZE: usize = 2_500;
+const MAX_PARTS: usize = 10_000;
+/// Parts on their way to the store at a time.
+const PARTS_IN_FLIGHT: usize = 3;
+/// Conditional writes go in one request, so their content is held whole.
+const MAX_CONDITIONAL: usize = 64 << 20;
+
+impl Vault {
+    /// Writes an object, replacing one that is there.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a path that is none, `Conflict` where the vault's root
+    /// was rotated by another client.
+    pub async fn put(
+        &self,
+        path: impl AsRef<str>,
+        data: impl Into<PutPayload>,
+    ) -> Result<PutResult> {
+        self.put_opts(path, data, PutOptions::default()).await
+    }
+
+    /// Writes an object from memory.
+    ///
+    /// # Errors
+    /// `AlreadyExists` and `Conflict` where the mode says so, `Unsupported` where
+    /// the store lacks the mode; otherwise as [`put`](Self::put).
+    pub async fn put_opts(
+        &self,
+        path: impl AsRef<str>,
+        data: impl Into<PutPayload>,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        let data = data.into();
+        let options = PutOptions {
+            size_hint: Some(data.content_length() as u64),
+            ..options
+        };
+        let content = Content::Reader(Box::new(PayloadReader {
+            pieces: data.into_iter().collect(),
+            next: 0,
+        }));
+        self.write(path.as_ref(), content, options, usize::MAX)
+            .await
+    }
+
+    /// Writes an object from a stream of any length in bounded memory. Nothing is
+    /// visible before the whole is there.
+    ///
+    /// # Errors
+    /// `Io` with the stream's own error; `Unsupported` for a conditional write of
+    /// more than 64 MiB; otherwise as [`put_opts`](Self::put_opts).
+    pub async fn put_stream(
+        &self,
+        path: impl AsRef<str>,
+        stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        self.write(
+            path.as_ref(),
+            Content::Stream(stream.boxed()),
+            options,
+            MAX_CONDITIONAL,
+        )
+        .await
+    }
+
+    /// As [`put_stream`](Self::put_stream) from a blocking reader, such as a file.
+    /// The fastest way in: it is read on blocking threads, straight into the
+    /// buffers that are sealed. A dropped call ends after the read it is in.
+    ///
+    /// # Errors
+    /// As [`put_stream`](Self::put_stream).
+    pub async fn put_reader(
+        &self,
+        path: impl AsRef<str>,
+        reader: impl Read + Send + 'static,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        self.write(
+            path.as_ref(),
+            Content::Reader(Box::new(reader)),
+            options,
+            MAX_CONDITIONAL,
+        )
+        .await
+    }
+
+    async fn write(
+        &self,
+        text: &str,
+        content: Content,
+        options: PutOptions,
+        max_conditional: usize,
+    ) -> Result<PutResult> {
+        let path = path(text)?;
+        let metadata = object::to_metadata(&options)?;
+        let control = self.fresh_control().await?;
+        let core = |error| Error::core(error, text);
+        let place = control.ledger.root().store_path(&path).map_err(core)?;
+        let version = self.next_version();
+        let length = options.size_hint;
+        let sealer = Sealer::new(
+            &self.id(),
+            &control.ledger,
+            &path,
+            version,
+            &metadata,
+            length,
+        )
+        .map_err(core)?;
+        let sealer = Arc::new(sealer);
+        write_long_names(self.backend(), &place, text).await?;
+        let write = Write {
+            store: self.backend(),
+            place: stored(&place.path),
+            what: text,
+            attributes: object::outside(sealer.attributes_outside()),
+            mode: options.mode,
+            max_conditional,
+        };
+        let header = Bytes::copy_from_slice(sealer.header());
+        write.run(header, units(content, &sealer, length)).await
+    }
+
+    /// Copies an object inside the vault, replacing the target. It is read, checked
+    /// and sealed again as a stream, for its place is part of its encryption.
+    ///
+    /// # Errors
+    /// `NotFound`; otherwise those of reading and writing.
+    pub async fn copy(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<()> {
+        path(to.as_ref())?;
+        let object = self.get(from).await?;
+        let options = object::options_of(object.info());
+        let stream = object
+            .into_stream()
+            .map(|piece| piece.map_err(io::Error::other));
+        self.put_stream(to, stream, options)
+            .await
+            .map_err(from_inside)?;
+        Ok(())
+    }
+
+    /// Moves an object inside the vault, replacing the target: a copy, then a
+    /// delete. Interrupted, it leaves the source, or both.
+    ///
+    /// # Errors
+    /// As [`copy`](Self::copy).
+    pub async fn rename(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<()> {
+        let (from, to) = (from.as_ref(), to.as_ref());
+        if from == to {
+            return self.head(from).await.map(drop);
+        }
+        self.copy(from, to).await?;
+        self.delete(from).await
+    }
+}
+
+/// An error that went through an `io::Error` comes out as itself.
+fn from_inside(error: Error) -> Error {
+    match error {
+        Error::Io { source } => match source.downcast::<Error>() {
+            Ok(inner) => inner,
+            Err(source) => Error::Io { source },
+        },
+        other => other,
+    }
+}
+
+/// The objects that hold long names are written before what lies below them.
+async fn write_long_names(store: &Backend, place: &StoredPath, what: &str) -> Result<()> {
+    for (path, record) in &place.long_names {
+        let payload = Bytes::copy_from_slice(record).into();
+        match store
+            .put(
+                &stored(path),
+                what,
+                payload,
+                PutMode::Create,
+                Attributes::new(),
+            )
+            .await
+        {
+            Ok(_) | Err(Error::AlreadyExists { .. } | Error::Conflict { .. }) => {}
+            Err(Error::Unsupported { .. }) => {
+                let payload = Bytes::copy_from_slice(record).into();
+                store
+                    .put(
+                        &stored(path),
+                        what,
+                        payload,
+                        PutMode::Overwrite,
+                        Attributes::new(),
+                    )
+                    .await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+struct PayloadReader {
+    pieces: Vec<Bytes>,
+    next: usize,
+}
+
+impl Read for PayloadReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while let Some(piece) = self.pieces.get_mut(self.next) {
+            if piece.is_empty() {
+                self.next += 1;
+                continue;
+            }
+            let taken = piece.len().min(out.len());
+            out[..taken].copy_from_slice(&piece.split_to(taken));
+            return Ok(taken);
+        }
+        Ok(0)
+    }
+}
+
+enum Content {
+    Reader(Box<dyn Read + Send>),
+    Stream(BoxStream<'static, io::Result<Bytes>>),
+}
+
+/// One unit on its way: text in the places where it will be sealed.
+struct Unit {
+    buffer: Buffer,
+    index: u64,
+    text: usize,
+}
+
+impl Unit {
+    /// Room for text up to the end of the current chunk; empty when full.
+    fn room(&mut self) -> &mut [u8] {
+        let (chunk, at) = (self.text / CHUNK_LENGTH, self.text % CHUNK_LENGTH);
+        let start = chunk * SEALED_CHUNK_LENGTH + at;
+        let end = chunk * SEALED_CHUNK_LENGTH + CHUNK_LENGTH;
+        if end + TAG_LENGTH > self.buffer.as_mut().len() && !self.is_full() {
+            self.grow();
+        }
+        self.buffer.as_mut().get_mut(start..end).unwrap_or_default()
+    }
+
+    /// More came than was announced.
+    fn grow(&mut self) {
+        let mut larger = Pool::new(UNIT_SEALED).take();
+        let old = self.buffer.as_mut();
+        larger.as_mut()[..old.len()].copy_from_slice(old);
+        self.buffer = larger;
+    }
+
+    fn is_full(&self) -> bool {
+        self.text == UNIT_TEXT
+    }
+
+    /// Takes what fits from `text`.
+    fn push(&mut self, text: &[u8]) -> usize {
+        let room = self.room();
+        let taken = room.len().min(text.len());
+        room[..taken].copy_from_slice(&text[..taken]);
+        self.text += taken;
+        taken
+    }
+
+    /// A unit that is not full ends the object: its last chunk is short.
+    fn seal(mut self, sealer: &Sealer) -> Result<(u64, Bytes)> {
+        let sealed = if self.is_full() {
+            UNIT_SEALED
+        } else {
+            self.text + TAG_LENGTH * (self.text / CHUNK_LENGTH + 1)
+        };
+        let first = self.index * UNIT_CHUNKS as u64;
+        sealer
+            .seal(first, &mut self.buffer.as_mut()[..sealed])
+            .map_err(of_object)?;
+        Ok((self.index, self.buffer.freeze(sealed)))
+    }
+}
+
+fn of_object(error: kluis_crypto::Error) -> Error {
+    Error::core(error, "the object")
+}
+
+/// Cuts content into units, and adds the padding once its length is known.
+struct Feed {
+    sealer: Arc<Sealer>,
+    pool: Arc<Pool>,
+    next: u64,
+    content: u64,
+    /// Zeros, and bytes behind them, that are still to come.
+    filler: Option<(u64, Vec<u8>)>,
+    done: bool,
+}
+
+impl Feed {
+    fn new(sealer: Arc<Sealer>, length: Option<u64>) -> Self {
+        // Small objects take small buffers; one chunk more shows that they ended.
+        let chunks = length.map_or(UNIT_CHUNKS as u64, |length| {
+            length / CHUNK_LENGTH as u64 + 2
+        });
+        let size = usize::try_from(chunks)
+            .unwrap_or(UNIT_CHUNKS)
+            .min(UNIT_CHUNKS)
+            * SEALED_CHUNK_LENGTH;
+        Self {
+            sealer,
+            pool: Pool::new(size),
+            next: 0,
+            content: 0,
+            filler: None,
+            done: false,
+        }
+    }
+
+    fn unit(&mut self) -> Unit {
+        self.next += 1;
+        Unit {
+            buffer: self.pool.take(),
+            index: self.next - 1,
+            text: 0,
+        }
+    }
+
+    /// Fills up a unit in which the content ended, or of which nothing is content.
+    fn end(&mut self, unit: &mut Unit) -> Result<()> {
+        let (mut zeros, mut tail) = match self.filler.take() {
+            Some(filler) => filler,
+            None => {
+                let filler = self.sealer.filler(self.content).map_err(of_object)?;
+                (filler.zeros, filler.tail.map(Vec::from).unwrap_or_default())
+            }
+        };
+        while zeros > 0 && !unit.is_full() {
+            let block = [0; CHUNK_LENGTH];
+            let wanted = block
+                .len()
+                .min(usize::try_from(zeros).unwrap_or(usize::MAX));
+            zeros -= unit.push(&block[..wanted]) as u64;
+        }
+        while zeros == 0 && !tail.is_empty() && !unit.is_full() {
+            tail.drain(..unit.push(&tail));
+        }
+        // A full unit is never the last: an empty chunk follows it.
+        self.done = !unit.is_full();
+        self.filler = Some((zeros, tail));
+        Ok(())
+    }
+
+    /// Reads the next unit on a blocking thread.
+    fn read(&mut self, reader: &mut dyn Read) -> Result<Option<Unit>> {
+        if self.done {
+            return Ok(None);
+        }
+        let mut unit = self.unit();
+        while self.filler.is_none() && !unit.is_full() {
+            let room = unit.room();
+            let length = room.len();
+            match reader.read(room) {
+                Ok(0) => self.end(&mut unit)?,
+                Ok(read) => {
+                    unit.text += read.min(length);
+                    self.content += read.min(length) as u64;
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            }
+            return Ok(Some(unit));
+        }
+        if self.filler.is_some() {
+            self.end(&mut unit)?;
+        }
+        Ok(Some(unit))
+    }
+
+    /// Fills the next unit from a stream, whose last piece may be left over.
+    async fn receive(
+        &mut self,
+        stream: &mut BoxStream<'static, io::Result<Bytes>>,
+        rest: &mut Bytes,
+    ) -> Result<Option<Unit>> {
+        if self.done {
+            return Ok(None);
+        }
+        let mut unit = self.unit();
+        while self.filler.is_none() && !unit.is_full() {
+            if rest.is_empty() {
+                match stream.next().await {
+                    Some(piece) => *rest = piece?,
+                    None => {
+                        self.end(&mut unit)?;
+                        return Ok(Some(unit));
+                    }
+                }
+            }
+            let taken = unit.push(rest);
+            self.content += taken as u64;
+            *rest = rest.split_off(taken);
+        }
+        if self.filler.is_some() {
+            self.end(&mut unit)?;
+        }
+        Ok(Some(unit))
+    }
+}
+
+/// Sealed units in order.
+fn units(
+    content: Content,
+    sealer: &Arc<Sealer>,
+    length: Option<u64>,
+) -> BoxStream<'static, Result<Bytes>> {
+    let feed = Feed::new(Arc::clone(sealer), length);
+    let sealer = Arc::clone(sealer);
+    let needed = length.map_or(usize::MAX, |l| {
+        usize::try_from(l / UNIT_TEXT as u64 + 1).unwrap_or(usize::MAX)
+    });
+    let at_once = (cores() + 1).min(needed);
+    match content {
+        Content::Reader(reader) => Reading {
+            source: Arc::new(Mutex::new((feed, reader))),
+            sealer,
+            tasks: FuturesUnordered::new(),
+            at_once,
+            ready: BTreeMap::new(),
+            next: 0,
+            ended: false,
+        }
+        .into_stream(),
+        Content::Stream(stream) => {
+            let state = (feed, stream, Bytes::new());
+            let filled = futures_util::stream::try_unfold(
+                state,
+                async |(mut feed, mut stream, mut rest)| {
+                    let unit = feed.receive(&mut stream, &mut rest).await?;
+                    Ok::<_, Error>(unit.map(|unit| (unit, (feed, stream, rest))))
+                },
+            );
+            filled
+                .map(move |unit| {
+                    let sealer = Arc::clone(&sealer);
+                    async move {
+                        let unit = unit?;
+                        blocking(move || unit.seal(&sealer))
+                            .await?
+                            .map(|(_, sealed)| sealed)
+                    }
+                })
+                .buffered(at_once)
+                .boxed()
+        }
+    }
+}
+
+/// How many units are worked on at a time.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism()
+        .map_or(2, usize::from)
+        .min(16)
+}
+
+/// Reads and seals one unit; none behind the end.
+type Task = BoxFuture<'static, Result<Option<(u64, Bytes)>>>;
+
+/// Units of a blocking reader: whoever is free reads the next one under a lock
+/// and seals it while it is in its cache.
+struct Reading {
+    source: Arc<Mutex<(Feed, Box<dyn Read + Send>)>>,
+    sealer: Arc<Sealer>,
+    tasks: FuturesUnordered<Task>,
+    at_once: usize,
+    /// Units that were ready before their turn.
+    ready: BTreeMap<u64, Bytes>,
+    next: u64,
+    ended: bool,
+}
+
+impl Reading {
+    fn into_stream(self) -> BoxStream<'static, Result<Bytes>> {
+        futures_util::stream::try_unfold(self, async |mut reading| {
+            Ok(reading.next().await?.map(|unit| (unit, reading)))
+        })
+        .boxed()
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            if let Some(unit) = self.ready.remove(&self.next) {
+                self.next += 1;
+                return Ok(Some(unit));
+            }
+            while !self.ended && self.tasks.len() + self.ready.len() < self.at_once {
+                self.tasks.push(self.task());
+            }
+            match self.tasks.next().await {
+                Some(Ok(Some((index, unit)))) => {
+                    self.ready.insert(index, unit);
+                }
+                Some(Ok(None)) => self.ended = true,
+                Some(Err(error)) => return Err(error),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn task(&self) -> Task {
+        let (source, sealer) = (Arc::clone(&self.source), Arc::clone(&self.sealer));
+        let work = move || {
+            let unit = {
+                let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
+                let (feed, reader) = &mut *source;
+                let unit = feed.read(reader);
+                if unit.is_err() {
+                    // Nobody reads on behind an error.
+                    feed.done = true;
+                }
+                unit?
+            };
+            unit.map(|unit| unit.seal(&sealer)).transpose()
+        };
+        blocking(work)
+            .map(|done| done.and_then(|unit| unit))
+            .boxed()
+    }
+}
+
+/// One object on its way into the store.
+struct Write<'a> {
+    store: &'a Backend,
+    place: Path,
+    what: &'a str,
+    attributes: Attributes,
+    mode: PutMode,
+    max_conditional: usize,
+}
+
+impl Write<'_> {
+    /// Sends a small object, or a conditional write, in one request, and others
+    /// in parts. The store's own commit is ours.
+    async fn run(
+        self,
+        header: Bytes,
+        mut units: BoxStream<'static, Result<Bytes>>,
+    ) -> Result<PutResult> {
+        let mut queue = Queue::default();
+        queue.push(header);
+        let conditional = self.mode != PutMode::Overwrite;
+        while let Some(unit) = units.next().await {
+            queue.push(unit?);
+            if conditional && queue.length > self.max_conditional {
+                return Err(Error::Unsupported {
+                    what: format!(
+                        "a conditional write of a stream of more than {} MiB",
+                        MAX_CONDITIONAL >> 20
+                    ),
+                });
+            }
+            if !conditional && queue.length >= PART {
+                return self.in_parts(queue, units).await;
+            }
+        }
+        let payload = queue.take(usize::MAX);
+        self.store
+            .put(&self.place, self.what, payload, self.mode, self.attributes)
+            .await
+    }
+
+    async fn in_parts(
+        self,
+        mut queue: Queue,
+        mut units: BoxStream<'static, Result<Bytes>>,
+    ) -> Result<PutResult> {
+        let failed = |error| Error::store(error, self.what);
+        let options = PutMultipartOptions {
+            attributes: self.attributes.clone(),
+            ..Default::default()
+        };
+        let upload = self
+            .store
+            .inner()
+            .put_multipart_opts(&self.place, options)
+            .await
+            .map_err(failed)?;
+        let mut upload = Upload(Some(upload));
+        let mut parts = FuturesUnordered::new();
+        let mut sent = 0;
+        let mut ended = false;
+        while !ended || queue.length > 0 || !parts.is_empty() {
+            let size = PART << (sent / PARTS_OF_A_SIZE).min(3);
+            if parts.len() < PARTS_IN_FLIGHT && (queue.length >= size || ended && queue.length > 0)
+            {
+                if sent == MAX_PARTS {
+                    return Err(Error::LimitExceeded {
+                        what: format!("{} (parts of one upload)", self.what),
+                    });
+                }
+                sent += 1;
+                parts.push(upload.get()?.put_part(queue.take(size)));
+                continue;
+            }
+            tokio::select! {
+                Some(part) = parts.next() => part.map_err(failed)?,
+                unit = units.next(), if !ended && queue.length < size => match unit {
+                    Some(unit) => queue.push(unit?),
+                    None => ended = true,
+                },
+            }
+        }
+        drop(parts);
+        let done = upload.get()?.complete().await.map_err(failed)?;
+        upload.0 = None;
+        Ok(done)
+    }
+}
+
+/// Sealed bytes that wait to be sent. Cutting them to parts copies nothing.
+#[derive(Default)]
+struct Queue {
+    pieces: VecDeque<Bytes>,
+    length: usize,
+}
+
+impl Queue {
+    fn push(&mut self, piece: Bytes) {
+        self.length += piece.len();
+        self.pieces.push_back(piece);
+    }
+
+    fn take(&mut self, length: usize) -> PutPayload {
+        let mut taken = Vec::new();
+        let mut wanted = length.min(self.length);
+        self.length -= wanted;
+        while wanted > 0
+            && let Some(mut piece) = self.pieces.pop_front()
+        {
+            if piece.len() > wanted {
+                self.pieces.push_front(piece.split_off(wanted));
+            }
+            wanted -= piece.len();
+            taken.push(piece);
+        }
+        taken.into_iter().collect()
+    }
+}
+
+/// An upload in parts that is aborted if it is dropped before it was completed,
+/// so that nothing of it stays in the store.
+struct Upload(Option<Box<dyn MultipartUpload>>);
+
+impl Upload {
+    fn get(&mut self) -> Result<&mut Box<dyn MultipartUpload>> {
+        self.0.as_mut().ok_or(Error::Cancelled)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let (Some(mut upload), Ok(runtime)) =
+            (self.0.take(), tokio::runtime::Handle::try_current())
+        {
+            runtime.spawn(async move {
+                if let Err(error) = upload.abort().await {
+                    tracing::debug!(%error, "an unfinished upload could not be aborted");
+                }
+            });
+        }
+    }
+}
