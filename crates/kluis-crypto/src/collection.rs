@@ -88,7 +88,7 @@ impl Collection {
         // The key counts: two writers may have lost the same number.
         let known = |e: &Epoch| {
             let key = e.key.expose_secret().ct_eq(epoch.key.expose_secret());
-            e.number == epoch.number && e.orphan == epoch.orphan && bool::from(key)
+            e.number == epoch.number && (epoch.orphan || !e.orphan) && bool::from(key)
         };
         if !self.epochs.iter().any(known) {
             let order = |e: &Epoch| (e.number, !e.orphan, e.opened);

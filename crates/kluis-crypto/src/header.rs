@@ -573,3 +573,471 @@ pub(crate) fn check_magic(record: &[u8], magic: [u8; 4]) -> Result<&[u8]> {
         _ => Err(Error::Tampered),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KdfParams;
+    use crate::aead::tests::OPENED;
+    use crate::credential::tests::STRETCHED;
+    use crate::random::scripted::{self, Source};
+    use crate::testing::{Vault, cheap, flips, password, phrase};
+    use proptest::prelude::*;
+
+    fn open(header: &Header, credential: &Credential) -> Result<VaultSecrets> {
+        let (secrets, _) = header.open(credential, KdfCeiling::default())?;
+        Ok(secrets)
+    }
+
+    fn same(a: &VaultSecrets, b: &VaultSecrets) -> bool {
+        let keys = |s: &VaultSecrets| {
+            let mut keys = vec![
+                *s.root.expose_secret(),
+                *s.authority.expose_secret(),
+                *s.state.expose_secret(),
+            ];
+            keys.extend(s.owners.iter().map(|owner| *owner.expose_secret()));
+            (s.vault, keys)
+        };
+        keys(a) == keys(b)
+    }
+
+    /// MAC and signature over any body: what a holder of the secrets could write.
+    fn signed(body: &[u8], secrets: &VaultSecrets) -> Vec<u8> {
+        let mut record = [&Header::MAGIC[..], body].concat();
+        let mac = VaultSecrets::header_mac(&secrets.root, &secrets.vault, &record);
+        record.extend_from_slice(&mac.finalize().into_bytes());
+        let signature = secrets.authority.sign(domain::HEADER, &[&record]);
+        record.extend_from_slice(&signature);
+        record
+    }
+
+    #[test]
+    fn create_parse_open() {
+        let vault = Vault::make(false, &phrase(1));
+        let header = Header::parse(vault.header().as_bytes()).unwrap();
+        assert_eq!(&header, vault.header());
+        assert_eq!(header.vault(), vault.secrets.vault());
+        assert_eq!(header.position().sequence, 0);
+        assert_eq!(
+            header.position().hash,
+            RecordHash::of(vault.header().as_bytes())
+        );
+        assert_eq!(header.ledger(), vault.head().position());
+        assert!(same(&open(&header, &phrase(1)).unwrap(), &vault.secrets));
+        assert!(same(
+            &header.reopen(&vault.secrets).unwrap(),
+            &vault.secrets
+        ));
+        assert!(matches!(
+            open(&header, &phrase(2)),
+            Err(Error::WrongCredentials)
+        ));
+    }
+
+    #[test]
+    fn the_next_header_has_other_slots_and_the_same_secrets() {
+        let mut vault = Vault::make(false, &phrase(1));
+        vault.change_slots(&[phrase(2), phrase(3)]);
+        let header = Header::parse(vault.header().as_bytes()).unwrap();
+        assert_eq!(header.position().sequence, 1);
+        assert_eq!(header.body.previous, Some(vault.headers[0].position.hash));
+        for (credential, at) in [(phrase(2), 0), (phrase(3), 1)] {
+            let (secrets, slot) = header.open(&credential, KdfCeiling::default()).unwrap();
+            assert!(same(&secrets, &vault.secrets));
+            assert_eq!(slot, header.slots()[at].id());
+        }
+        assert!(open(&header, &phrase(1)).is_err());
+        // The old header is still what it was: freshness is the ledger's matter.
+        assert!(open(&vault.headers[0], &phrase(1)).is_ok());
+    }
+
+    #[test]
+    fn a_rotation_changes_the_root_and_adds_an_owner_key() {
+        let mut vault = Vault::make(false, &phrase(1));
+        let old = vault.headers[0].clone();
+        let before = open(&old, &phrase(1)).unwrap();
+        vault.rotate(&[phrase(1)]);
+        let after = open(vault.header(), &phrase(1)).unwrap();
+        assert!(same(&after, &vault.secrets));
+        assert_ne!(before.root.expose_secret(), after.root.expose_secret());
+        assert_eq!(before.state.expose_secret(), after.state.expose_secret());
+        assert_eq!(after.owners.len(), 2);
+        assert_eq!(
+            before.owners[0].expose_secret(),
+            after.owners[0].expose_secret()
+        );
+        assert!(matches!(
+            vault.header().reopen(&before),
+            Err(Error::Tampered)
+        ));
+        // Slots of the old root do not open the new header, and say so.
+        let slots = old.slots().to_vec();
+        let mixed = vault.header().next(&after, old.ledger(), slots, 5).unwrap();
+        assert!(matches!(open(&mixed, &phrase(1)), Err(Error::Tampered)));
+    }
+
+    #[test]
+    fn rotations_are_bounded() {
+        let mut secrets = VaultSecrets::make().unwrap();
+        for _ in 1..256 {
+            secrets = secrets.rotated().unwrap();
+        }
+        assert!(matches!(secrets.rotated(), Err(Error::LimitExceeded(_))));
+        let vault = Vault::make(false, &phrase(1));
+        let slot = make_slot(&secrets, &phrase(1), cheap(), 1).unwrap();
+        let header = Header::first(&secrets, vault.head().position(), slot, 1).unwrap();
+        let header = Header::parse(header.as_bytes()).unwrap();
+        assert!(same(&open(&header, &phrase(1)).unwrap(), &secrets));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_other_length_is_refused_without_a_kdf() {
+        let mut vault = Vault::make(false, &password("a"));
+        vault.change_slots(&[phrase(1), password("a")]);
+        let record = vault.header().as_bytes();
+        STRETCHED.set(0);
+        OPENED.set(0);
+        for (at, changed) in flips(record) {
+            let error = Header::parse(&changed).unwrap_err();
+            assert!(
+                matches!(
+                    error,
+                    Error::Tampered | Error::UnsupportedFormat(_) | Error::LimitExceeded(_)
+                ),
+                "byte {at}: {error:?}"
+            );
+        }
+        for length in 0..record.len() {
+            assert_eq!(Header::parse(&record[..length]), Err(Error::Tampered));
+        }
+        for more in [&b"\0"[..], record] {
+            let longer = [record, more].concat();
+            assert_eq!(Header::parse(&longer), Err(Error::Tampered));
+        }
+        assert_eq!((STRETCHED.get(), OPENED.get()), (0, 0));
+    }
+
+    #[test]
+    fn versions() {
+        let record = Vault::make(false, &phrase(1)).header().as_bytes().to_vec();
+        for at in 0..4 {
+            for byte in (0..=255).filter(|byte| *byte != record[at]) {
+                let mut changed = record.clone();
+                changed[at] = byte;
+                let found = Header::parse(&changed).unwrap_err();
+                assert_eq!(
+                    matches!(found, Error::UnsupportedFormat(_)),
+                    at == 3,
+                    "{found:?}"
+                );
+            }
+        }
+        assert!(matches!(
+            Header::parse(&vec![0; Header::MAX_LENGTH + 1]),
+            Err(Error::LimitExceeded(_))
+        ));
+    }
+
+    /// Bytes of the body that a holder of the secrets changed and signed again.
+    fn changed(vault: &Vault, change: impl FnOnce(&mut Body)) -> Result<Header> {
+        let mut body = vault.header().body.clone();
+        change(&mut body);
+        Header::parse(&signed(&body.encode(), &vault.secrets))
+    }
+
+    #[test]
+    fn what_is_signed_still_has_to_be_a_header() {
+        let vault = Vault::make(false, &phrase(1));
+        assert_eq!(changed(&vault, |_| ()).as_ref(), Ok(vault.header()));
+        let slot = vault.header().slots()[0].clone();
+        assert_eq!(
+            changed(&vault, |b| b.sequence = 1),
+            Err(Error::Tampered),
+            "no hash of the header before"
+        );
+        assert_eq!(
+            changed(&vault, |b| b.previous = Some(RecordHash([1; 32]))),
+            Err(Error::Tampered)
+        );
+        assert_eq!(changed(&vault, |b| b.slots.clear()), Err(Error::Tampered));
+        assert!(matches!(
+            changed(&vault, |b| b.slots = vec![slot.clone(); 33]),
+            Err(Error::LimitExceeded(_))
+        ));
+        assert!(changed(&vault, |b| b.slots = vec![slot.clone(); 32]).is_ok());
+        assert_eq!(
+            changed(&vault, |b| b.authorities.clear()),
+            Err(Error::Tampered)
+        );
+        let first = vault.header().body.authorities[0].clone();
+        assert_eq!(
+            changed(&vault, |b| b.authorities = vec![first.clone(); 2]),
+            Err(Error::Tampered)
+        );
+        assert!(matches!(
+            changed(&vault, |b| b.authorities = vec![first; 17]),
+            Err(Error::LimitExceeded(_))
+        ));
+        assert_eq!(
+            changed(&vault, |b| b.vault = VaultId([0; 16])),
+            Err(Error::Tampered)
+        );
+        // The wrapped secrets of another place do not open.
+        let other = changed(&vault, |b| {
+            b.sequence = 1;
+            b.previous = Some(RecordHash([1; 32]));
+        });
+        assert!(matches!(
+            open(&other.unwrap(), &phrase(1)),
+            Err(Error::Tampered)
+        ));
+    }
+
+    #[test]
+    fn numbers_that_version_1_does_not_know() {
+        let vault = Vault::make(false, &phrase(1));
+        let body = vault.header().body.encode();
+        let parse = |at: usize, from: &[u8], to: &[u8]| {
+            assert_eq!(body[at..at + from.len()], *from);
+            let body = [&body[..at], to, &body[at + from.len()..]].concat();
+            Header::parse(&signed(&body, &vault.secrets))
+        };
+        // Array of 12, then the suite.
+        for suite in [0, 2, 3, 23] {
+            assert!(matches!(
+                parse(1, &[1], &[suite]),
+                Err(Error::UnsupportedFormat(_))
+            ));
+        }
+        // Name profile and empty policy stand before the wrapped secrets.
+        let wrapped = vault.header().body.wrapped.clone();
+        let at = body
+            .windows(wrapped.len())
+            .position(|w| w == wrapped)
+            .unwrap()
+            - 3;
+        assert_eq!(
+            parse(at - 1, &[1, 0x80], &[1, 0x80]).as_ref(),
+            Ok(vault.header())
+        );
+        for (profile, policy) in [
+            (&[0][..], &[0x80][..]),
+            (&[2], &[0x80]),
+            (&[1], &[0x81, 0x82, 1, 1]),
+        ] {
+            assert!(matches!(
+                parse(at - 1, &[1, 0x80], &[profile, policy].concat()),
+                Err(Error::UnsupportedFormat(_))
+            ));
+        }
+        // Thirteen or eleven elements, and a longer encoding of the suite.
+        assert_eq!(parse(0, &[0x8c], &[0x8d]), Err(Error::Tampered));
+        assert_eq!(parse(0, &[0x8c], &[0x8b]), Err(Error::Tampered));
+        assert_eq!(parse(0, &[0x8c], &[0x98, 12]), Err(Error::Tampered));
+        assert_eq!(parse(1, &[1], &[0x18, 1]), Err(Error::Tampered));
+    }
+
+    #[test]
+    fn slots_of_a_kind_that_costs_are_few() {
+        let vault = Vault::make(false, &password("a"));
+        let next = |slots: Vec<Slot>| {
+            let head = vault.head().position();
+            vault.header().next(&vault.secrets, head, slots, 9)
+        };
+        let slot = vault.header().slots()[0].clone();
+        assert!(next(vec![slot.clone(); 4]).is_ok());
+        assert!(matches!(
+            next(vec![slot.clone(); 5]),
+            Err(Error::InvalidInput(_))
+        ));
+        assert!(matches!(next(Vec::new()), Err(Error::InvalidInput(_))));
+        let cheap_slot = make_slot(&vault.secrets, &phrase(1), cheap(), 1).unwrap();
+        assert!(next(vec![cheap_slot.clone(); 32]).is_ok());
+        assert!(matches!(
+            next(vec![cheap_slot; 33]),
+            Err(Error::InvalidInput(_))
+        ));
+        STRETCHED.set(0);
+        assert!(matches!(
+            changed(&vault, |b| b.slots = vec![slot; 5]),
+            Err(Error::LimitExceeded(_))
+        ));
+        assert_eq!(STRETCHED.get(), 0);
+    }
+
+    #[test]
+    fn a_slot_that_costs_too_much_does_not_hide_the_others() {
+        let vault = Vault::make(false, &password("a"));
+        let dear = KdfParams::new(20 << 10, 2).unwrap();
+        let slots = vec![
+            make_slot(&vault.secrets, &password("b"), dear, 1).unwrap(),
+            make_slot(&vault.secrets, &password("a"), cheap(), 1).unwrap(),
+        ];
+        let header = vault
+            .header()
+            .next(&vault.secrets, vault.head().position(), slots, 9)
+            .unwrap();
+        let ceiling = KdfCeiling::memory_kib(19 << 10);
+        assert!(header.open(&password("a"), ceiling).is_ok());
+        for wrong in ["b", "c"] {
+            assert!(matches!(
+                header.open(&password(wrong), ceiling),
+                Err(Error::LimitExceeded(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn one_argon2_run_a_slot_of_its_kind() {
+        let mut vault = Vault::make(false, &phrase(1));
+        vault.change_slots(&[phrase(1), password("a"), password("b"), phrase(2)]);
+        for (credential, runs) in [
+            (phrase(2), 0),
+            (phrase(9), 0),
+            (password("a"), 1),
+            (password("b"), 2),
+            (password("c"), 2),
+        ] {
+            STRETCHED.set(0);
+            let _ = open(vault.header(), &credential);
+            assert_eq!(STRETCHED.get(), runs);
+        }
+    }
+
+    #[test]
+    fn a_header_of_another_authority_is_another_vault() {
+        let vault = Vault::make(false, &phrase(1));
+        let thief = Vault::make(false, &phrase(2));
+        // His key under our id.
+        let mut body = vault.header().body.clone();
+        body.authorities = thief.header().body.authorities.clone();
+        let forged = signed(&body.encode(), &thief.secrets);
+        assert_eq!(Header::parse(&forged), Err(Error::Tampered));
+        // His signature under our key.
+        let forged = signed(&vault.header().body.encode(), &thief.secrets);
+        assert_eq!(Header::parse(&forged), Err(Error::Tampered));
+        // A succession that ours did not sign.
+        let mut body = vault.header().body.clone();
+        let key = thief.secrets.authority.public_key();
+        let from = 1u64;
+        let message: [&[u8]; 3] = [vault.secrets.vault.as_bytes(), &key, &from.to_be_bytes()];
+        let signature = Some(thief.secrets.authority.sign(domain::SUCCESSION, &message));
+        body.authorities.push(Authority {
+            key,
+            from,
+            signature,
+        });
+        let forged = signed(&body.encode(), &thief.secrets);
+        assert_eq!(Header::parse(&forged), Err(Error::Tampered));
+        // Our slots under his id: a good header, of a vault that is not ours, in
+        // which they open nothing.
+        let mut body = thief.header().body.clone();
+        body.slots = vault.header().slots().to_vec();
+        let forged = Header::parse(&signed(&body.encode(), &thief.secrets)).unwrap();
+        assert_ne!(forged.vault(), vault.header().vault());
+        assert!(matches!(
+            open(&forged, &phrase(1)),
+            Err(Error::WrongCredentials)
+        ));
+    }
+
+    #[test]
+    fn a_new_authority_signed_by_the_old_one_takes_over() {
+        let vault = Vault::make(false, &phrase(1));
+        let mut secrets = vault.secrets.rotated().unwrap();
+        secrets.authority = AuthoritySeed::make().unwrap();
+        let key = secrets.authority.public_key();
+        let succession = |from: u64, signed_from: u64| {
+            let message: [&[u8]; 3] = [secrets.vault.as_bytes(), &key, &signed_from.to_be_bytes()];
+            let signature = vault.secrets.authority.sign(domain::SUCCESSION, &message);
+            let mut body = vault.header().body.clone();
+            body.authorities.push(Authority {
+                key,
+                from,
+                signature: Some(signature),
+            });
+            let slot = make_slot(&secrets, &phrase(1), cheap(), 1).unwrap();
+            body.slots = vec![slot];
+            Header::write(body, &secrets)
+        };
+        let header = Header::parse(succession(7, 7).unwrap().as_bytes()).unwrap();
+        assert_eq!(header.authorities().current(), &key);
+        assert!(same(&open(&header, &phrase(1)).unwrap(), &secrets));
+        assert_eq!(succession(7, 8).unwrap_err(), Error::Tampered);
+        assert_eq!(succession(0, 0).unwrap_err(), Error::Tampered);
+        // Each ledger entry is its time's.
+        let old = vault.secrets.authority.sign(domain::LEDGER, &[b"x"]);
+        let new = secrets.authority.sign(domain::LEDGER, &[b"x"]);
+        for sequence in [0, 6, 7, 1_000] {
+            let check = |signature| {
+                let authorities = header.authorities();
+                authorities.verify_at(sequence, domain::LEDGER, &[b"x"], signature)
+            };
+            assert_eq!(check(&old).is_ok(), sequence < 7);
+            assert_eq!(check(&new).is_ok(), sequence >= 7);
+        }
+        // A seed that is not the authority's in force is refused on opening.
+        let mut wrong = secrets.rotated().unwrap();
+        wrong.authority = vault.secrets.authority.duplicate();
+        assert!(matches!(
+            header.next(&wrong, header.ledger(), header.slots().to_vec(), 1),
+            Err(Error::InvalidInput(_))
+        ));
+    }
+
+    #[test]
+    fn without_randomness_there_is_no_vault() {
+        let vault = Vault::make(false, &phrase(1));
+        scripted::with(Source::Broken, || {
+            assert!(matches!(VaultSecrets::make(), Err(Error::Randomness)));
+            assert!(matches!(vault.secrets.rotated(), Err(Error::Randomness)));
+            assert!(matches!(
+                make_slot(&vault.secrets, &phrase(1), cheap(), 1),
+                Err(Error::Randomness)
+            ));
+            let slots = vault.header().slots().to_vec();
+            let head = vault.head().position();
+            assert!(matches!(
+                Header::first(&vault.secrets, head, slots[0].clone(), 1),
+                Err(Error::Randomness)
+            ));
+            assert!(matches!(
+                vault.header().next(&vault.secrets, head, slots, 1),
+                Err(Error::Randomness)
+            ));
+        });
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_error(body in proptest::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert!(Header::parse(&body).is_err());
+            prop_assert!(Header::parse(&[b"KLV1", &body[..]].concat()).is_err());
+        }
+
+        /// Whatever a body says, it has one encoding.
+        #[test]
+        fn parsing_and_writing_are_inverse(
+            written: u64,
+            ledger: u64,
+            sequence in 1u64..,
+            hash: [u8; 32],
+            wrapped in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let vault = Vault::make(false, &phrase(1));
+            let mut body = vault.header().body.clone();
+            body.written = written;
+            body.ledger = Position { sequence: ledger, hash: RecordHash(hash) };
+            body.sequence = sequence;
+            body.previous = Some(RecordHash(hash));
+            body.wrapped = wrapped;
+            let encoded = body.encode();
+            prop_assert_eq!(Body::decode(&encoded), Ok(body.clone()));
+            let record = signed(&encoded, &vault.secrets);
+            let header = Header::parse(&record).unwrap();
+            prop_assert_eq!(&header.body, &body);
+            prop_assert_eq!(header.as_bytes(), &record[..]);
+        }
+    }
+}

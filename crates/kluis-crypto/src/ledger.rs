@@ -489,19 +489,23 @@ impl Ledger {
             .collect();
 
         let mut chain = Vec::new();
-        let mut next = head;
-        loop {
-            let entry = entries.remove(&next).ok_or(Error::Tampered)?;
-            let previous = entry.body.previous;
-            chain.push(entry);
-            match previous {
-                Some(hash) if next.sequence > Self::window_start(head.sequence) => {
-                    next = Position {
-                        sequence: next.sequence - 1,
-                        hash,
-                    };
+        let mut next = Some(head);
+        while let Some(position) = next {
+            let in_window = position.sequence >= Self::window_start(head.sequence);
+            let Some(entry) = entries.remove(&position) else {
+                if in_window {
+                    return Err(Error::Tampered);
                 }
-                _ => break,
+                break;
+            };
+            next = entry.body.previous.map(|hash| Position {
+                // Entry 0 alone has none before it.
+                sequence: position.sequence - 1,
+                hash,
+            });
+            // Older entries that are shown are of the chain too, not orphans.
+            if in_window {
+                chain.push(entry);
             }
         }
 
@@ -717,6 +721,16 @@ impl Ledger {
         &self.collections[&self.root]
     }
 
+    #[cfg(test)]
+    pub(crate) fn root_mut(&mut self) -> &mut Collection {
+        self.collections.get_mut(&self.root).unwrap()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_head(&mut self, sequence: u64) {
+        self.head.sequence = sequence;
+    }
+
     pub(crate) fn collection(&self, id: &CollectionId) -> Option<&Collection> {
         self.collections.get(id)
     }
@@ -738,5 +752,595 @@ fn duplicate(collection: &Collection) -> Collection {
                 key: e.key.duplicate(),
             })
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::scripted::{self, Source};
+    use crate::testing::{Vault, flips, phrase};
+    use proptest::prelude::*;
+
+    fn vault() -> Vault {
+        Vault::make(false, &phrase(1))
+    }
+
+    /// (number, opened, orphan, key) of the root collection.
+    fn epochs(ledger: &Ledger) -> Vec<(u32, u64, bool, [u8; 32])> {
+        let epochs = ledger.root().epochs.iter();
+        epochs
+            .map(|e| (e.number, e.opened, e.orphan, *e.key.expose_secret()))
+            .collect()
+    }
+
+    fn reads(vault: &Vault, head: Position, entries: &[&Entry]) -> Result<Ledger> {
+        let entries = entries.iter().map(|e| (*e).clone());
+        Ledger::read(head, entries, vault.header(), &vault.secrets)
+    }
+
+    /// An entry that a holder of the authority's key signed, whatever it says.
+    fn entry(
+        vault: &Vault,
+        sequence: u64,
+        previous: Option<RecordHash>,
+        actions: Vec<Action>,
+    ) -> Entry {
+        let header = (sequence > 0).then(|| vault.header().position());
+        let body = Body {
+            vault: vault.secrets.vault(),
+            sequence,
+            written: 5,
+            previous,
+            header,
+            settled: Vec::new(),
+            parts: vec![owner_part(&vault.secrets, sequence, &Actions(actions)).unwrap()],
+        };
+        Entry::write(body, &vault.secrets).unwrap()
+    }
+
+    fn after(vault: &Vault, actions: Vec<Action>) -> Entry {
+        let head = vault.head().position();
+        entry(vault, head.sequence + 1, Some(head.hash), actions)
+    }
+
+    fn epoch(ledger: &Ledger, number: u32, key: u8) -> Action {
+        Action::Epoch {
+            collection: ledger.root().id,
+            number,
+            key: ContentKey::init_with(|out| *out = [key; 32]),
+        }
+    }
+
+    #[test]
+    fn the_first_entry_holds_the_root_collection() {
+        for padded in [false, true] {
+            let vault = Vault::make(padded, &phrase(1));
+            let ledger = vault.ledger();
+            assert_eq!(ledger.head(), vault.entries[0].position());
+            assert_eq!(ledger.root().is_padded(), padded);
+            assert_eq!(epochs(&ledger).len(), 1);
+            assert!(!ledger.is_behind(vault.header(), &vault.secrets));
+            let again = Entry::parse(
+                vault.entries[0].as_bytes(),
+                &vault.secrets.vault(),
+                vault.header().authorities(),
+            );
+            assert_eq!(again.as_ref(), Ok(&vault.entries[0]));
+        }
+    }
+
+    #[test]
+    fn a_long_ledger_is_read_from_its_last_snapshot() {
+        let mut vault = vault();
+        let names = *vault.ledger().root().name_key.expose_secret();
+        let mut expected = epochs(&vault.ledger());
+        for sequence in 1..=140 {
+            if [3, 63, 64, 65, 100, 128, 139].contains(&sequence) {
+                vault.rotate(&[phrase(1)]);
+                assert!(vault.ledger().is_behind(vault.header(), &vault.secrets));
+                vault.append();
+                let ledger = vault.ledger();
+                let last = *epochs(&ledger).last().unwrap();
+                assert_eq!(
+                    (last.0, last.1, last.2),
+                    (expected.len() as u32, sequence, false)
+                );
+                expected.push(last);
+            } else {
+                vault.append();
+            }
+            let ledger = vault.ledger();
+            assert_eq!(ledger.head().sequence, sequence);
+            assert_eq!(epochs(&ledger), expected);
+            assert_eq!(*ledger.root().name_key.expose_secret(), names);
+            assert!(!ledger.is_behind(vault.header(), &vault.secrets));
+        }
+        assert_eq!(Ledger::window_start(63), 0);
+        assert_eq!(Ledger::window_start(64), 64);
+        assert_eq!(Ledger::window_start(140), 128);
+        // The epoch before each is closed by the entry that opened the next.
+        let ledger = vault.ledger();
+        for (at, epoch) in expected.iter().enumerate() {
+            let closed = expected.get(at + 1).map(|next| next.1);
+            assert_eq!(ledger.root().closed_at(epoch.0), closed);
+        }
+        // Entries before the window change nothing, if they are shown.
+        let all: Vec<&Entry> = vault.entries.iter().collect();
+        let whole = reads(&vault, vault.head().position(), &all).unwrap();
+        assert_eq!(epochs(&whole), expected);
+        assert!(whole.orphans.is_empty());
+    }
+
+    #[test]
+    fn a_missing_predecessor_is_tampering() {
+        let mut vault = vault();
+        for _ in 0..70 {
+            vault.append();
+        }
+        let head = vault.head().position();
+        let window: Vec<&Entry> = vault.entries[64..].iter().collect();
+        assert!(reads(&vault, head, &window).is_ok());
+        for missing in 0..window.len() {
+            let mut some = window.clone();
+            some.remove(missing);
+            assert!(
+                matches!(reads(&vault, head, &some), Err(Error::Tampered)),
+                "{missing}"
+            );
+        }
+        // Another order is the same ledger.
+        let turned: Vec<&Entry> = window.iter().rev().copied().collect();
+        assert!(reads(&vault, head, &turned).is_ok());
+    }
+
+    #[test]
+    fn every_flipped_bit_of_an_entry_is_refused() {
+        let mut vault = vault();
+        vault.rotate(&[phrase(1)]);
+        vault.append();
+        let id = vault.secrets.vault();
+        let authorities = vault.header().authorities();
+        for record in [vault.entries[0].as_bytes(), vault.entries[1].as_bytes()] {
+            for (at, changed) in flips(record) {
+                let error = Entry::parse(&changed, &id, authorities).unwrap_err();
+                assert!(
+                    matches!(
+                        error,
+                        Error::Tampered | Error::UnsupportedFormat(_) | Error::LimitExceeded(_)
+                    ),
+                    "byte {at}"
+                );
+            }
+            for length in 0..record.len() {
+                let found = Entry::parse(&record[..length], &id, authorities);
+                assert_eq!(found, Err(Error::Tampered));
+            }
+            let longer = [record, b"\0"].concat();
+            assert_eq!(
+                Entry::parse(&longer, &id, authorities),
+                Err(Error::Tampered)
+            );
+            let mut later = record.to_vec();
+            later[3] = b'2';
+            assert!(matches!(
+                Entry::parse(&later, &id, authorities),
+                Err(Error::UnsupportedFormat(_))
+            ));
+        }
+        let long = vec![b'K'; Entry::MAX_LENGTH + 1];
+        assert!(matches!(
+            Entry::parse(&long, &id, authorities),
+            Err(Error::LimitExceeded(_))
+        ));
+    }
+
+    #[test]
+    fn an_entry_of_another_vault_is_refused() {
+        let (ours, other) = (vault(), vault());
+        let entry = other.entries[0].as_bytes();
+        let found = Entry::parse(entry, &ours.secrets.vault(), ours.header().authorities());
+        assert_eq!(found, Err(Error::Tampered));
+        let found = Entry::parse(entry, &other.secrets.vault(), ours.header().authorities());
+        assert_eq!(found, Err(Error::Tampered));
+    }
+
+    #[test]
+    fn a_rolled_back_header_is_stale() {
+        let mut vault = vault();
+        vault.change_slots(&[phrase(2)]);
+        vault.append();
+        let entries: Vec<Entry> = vault.entries.clone();
+        let head = vault.head().position();
+        let read = |header: &Header, secrets: &VaultSecrets| {
+            Ledger::read(head, entries.clone(), header, secrets)
+        };
+        assert!(read(vault.header(), &vault.secrets).is_ok());
+        assert_eq!(
+            read(&vault.headers[0], &vault.secrets).unwrap_err(),
+            Error::Stale("vault header")
+        );
+        // After a rotation the old header has not even the key.
+        let old = vault.header().clone();
+        let before = old.reopen(&vault.secrets).unwrap();
+        vault.rotate(&[phrase(2)]);
+        vault.append();
+        let head = vault.head().position();
+        let found = Ledger::read(head, vault.entries.clone(), &old, &before);
+        assert_eq!(found.unwrap_err(), Error::Stale("vault header"));
+    }
+
+    #[test]
+    fn a_forked_header_is_told_apart() {
+        let mut vault = vault();
+        let first = vault.headers[0].clone();
+        vault.change_slots(&[phrase(2)]);
+        vault.append();
+        let head = first.ledger();
+        let slots = first.slots().to_vec();
+        let fork = first.next(&vault.secrets, head, slots, 9).unwrap();
+        let entries = vault.entries.clone();
+        let found = Ledger::read(vault.head().position(), entries, &fork, &vault.secrets);
+        assert_eq!(found.unwrap_err(), Error::Forked("vault header"));
+        // Two entries of one chain that name two headers of one number.
+        let first_named = vault.headers.pop().unwrap();
+        vault.headers.push(fork);
+        let next = after(&vault, vec![]);
+        vault.entries.push(next);
+        assert_eq!(vault.read().unwrap_err(), Error::Forked("vault header"));
+        vault.headers.push(first_named);
+        assert_eq!(vault.read().unwrap_err(), Error::Forked("vault header"));
+    }
+
+    #[test]
+    fn headers_do_not_go_back_along_the_chain() {
+        let mut vault = vault();
+        let first = vault.headers[0].clone();
+        vault.change_slots(&[phrase(2)]);
+        vault.append();
+        let newest = vault.header().clone();
+        vault.headers.push(first);
+        let back = after(&vault, vec![]);
+        vault.entries.push(back);
+        vault.headers.push(newest);
+        assert_eq!(vault.read().unwrap_err(), Error::Tampered);
+    }
+
+    #[test]
+    fn a_rolled_back_ledger_is_stale() {
+        let mut vault = vault();
+        vault.append();
+        vault.append();
+        vault.change_slots(&[phrase(2)]);
+        assert_eq!(vault.header().ledger().sequence, 2);
+        let all = vault.entries.clone();
+        let all: Vec<&Entry> = all.iter().collect();
+        for head in [0, 1] {
+            let position = all[head].position();
+            for shown in [&all[..=head], &all[..]] {
+                // Also where the named entry is shown, but outside the chain.
+                let found = reads(&vault, position, shown);
+                assert_eq!(found.unwrap_err(), Error::Stale("ledger"), "{head}");
+            }
+        }
+        // A fork of the same length, without the entry that the header names.
+        let first = all[1].position();
+        let fork = entry(&vault, 2, Some(first.hash), vec![]);
+        let found = reads(&vault, fork.position(), &[all[0], all[1], &fork, all[2]]);
+        assert_eq!(found.unwrap_err(), Error::Stale("ledger"));
+    }
+
+    #[test]
+    fn the_keys_of_orphans_are_read_and_never_written_with() {
+        let mut vault = vault();
+        let ledger = vault.ledger();
+        // Two writers lost the same number to a third.
+        let orphans = [
+            after(&vault, vec![epoch(&ledger, 1, 0xa)]),
+            after(&vault, vec![epoch(&ledger, 1, 0xb)]),
+        ];
+        vault.append();
+        let head = vault.head().position();
+        let base = vault.entries.clone();
+        let with = |more: &[&Entry]| {
+            let mut all: Vec<&Entry> = base.iter().collect();
+            all.extend(more);
+            reads(&vault, head, &all).unwrap()
+        };
+        let ledger = with(&[&orphans[0], &orphans[1]]);
+        assert_eq!(ledger.root().current().unwrap().number, 0);
+        assert_eq!(ledger.root().closed_at(0), None, "an orphan closes nothing");
+        let mut found: Vec<_> = epochs(&ledger).into_iter().skip(1).collect();
+        found.sort();
+        assert_eq!(
+            found,
+            [(1, 1, true, [0xa; 32]), (1, 1, true, [0xb; 32])],
+            "both keys"
+        );
+        // The chain opens epoch 1 too: three keys, its own is written with.
+        vault.rotate(&[phrase(1)]);
+        let next = ledger.next(vault.header(), &vault.secrets, 9).unwrap();
+        let mut all: Vec<&Entry> = base.iter().collect();
+        all.extend([&next, &orphans[0], &orphans[1]]);
+        let ledger = reads(&vault, next.position(), &all).unwrap();
+        assert_eq!(epochs(&ledger).len(), 4);
+        let current = ledger.root().current().unwrap();
+        assert_eq!((current.number, current.orphan), (1, false));
+        assert_eq!(ledger.root().closed_at(0), Some(2));
+    }
+
+    #[test]
+    fn a_snapshot_settles_orphans() {
+        let mut vault = vault();
+        let orphan = after(&vault, vec![epoch(&vault.ledger(), 1, 0xa)]);
+        while vault.entries.len() < 64 {
+            vault.append();
+        }
+        let mut all: Vec<&Entry> = vault.entries.iter().collect();
+        all.push(&orphan);
+        let ledger = reads(&vault, vault.head().position(), &all).unwrap();
+        let next = ledger.next(vault.header(), &vault.secrets, 9).unwrap();
+        assert_eq!(next.position().sequence, 64);
+        assert_eq!(next.body.settled, [orphan.position().hash]);
+        for shown in [&[&next][..], &[&next, &orphan]] {
+            let ledger = reads(&vault, next.position(), shown).unwrap();
+            assert_eq!(epochs(&ledger)[1], (1, 1, true, [0xa; 32]));
+            assert_eq!(epochs(&ledger).len(), 2, "once");
+            assert_eq!(ledger.root().current().unwrap().number, 0);
+            assert!(ledger.orphans.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_orphan_of_a_root_that_never_came_is_passed_over() {
+        let mut vault = vault();
+        let secrets = vault.secrets.rotated().unwrap();
+        let ledger = vault.ledger();
+        let orphan = ledger.next(vault.header(), &secrets, 9).unwrap();
+        vault.append();
+        let mut all: Vec<&Entry> = vault.entries.iter().collect();
+        all.push(&orphan);
+        let ledger = reads(&vault, vault.head().position(), &all).unwrap();
+        assert_eq!(epochs(&ledger).len(), 1);
+    }
+
+    #[test]
+    fn what_is_signed_still_has_to_follow() {
+        let vault = vault();
+        let ledger = vault.ledger();
+        let make = |actions| {
+            let entry = after(&vault, actions);
+            let all = [&vault.entries[0], &entry];
+            reads(&vault, entry.position(), &all).map(drop)
+        };
+        assert_eq!(make(vec![]), Ok(()));
+        assert_eq!(make(vec![epoch(&ledger, 1, 1)]), Ok(()));
+        assert_eq!(
+            make(vec![epoch(&ledger, 1, 1), epoch(&ledger, 2, 2)]),
+            Ok(())
+        );
+        let unknown = Action::Epoch {
+            collection: CollectionId([9; 16]),
+            number: 1,
+            key: ContentKey::make().unwrap(),
+        };
+        for actions in [
+            vec![epoch(&ledger, 0, 1)],
+            vec![epoch(&ledger, 2, 1)],
+            vec![epoch(&ledger, u32::MAX, 1)],
+            vec![epoch(&ledger, 1, 1), epoch(&ledger, 1, 1)],
+            vec![unknown],
+            vec![Action::Collection(Collection::make(false).unwrap())],
+            vec![Action::Snapshot(vec![duplicate(ledger.root())])],
+        ] {
+            assert_eq!(make(actions), Err(Error::Tampered));
+        }
+    }
+
+    #[test]
+    fn an_entry_at_a_snapshots_place_has_to_hold_a_good_one() {
+        let vault = vault();
+        let ledger = vault.ledger();
+        let hash = Some(RecordHash([1; 32]));
+        let make = |actions| {
+            let entry = entry(&vault, 64, hash, actions);
+            reads(&vault, entry.position(), &[&entry]).map(|ledger| epochs(&ledger).len())
+        };
+        let snapshot = |change: &dyn Fn(&mut Collection)| {
+            let mut collection = duplicate(ledger.root());
+            change(&mut collection);
+            Action::Snapshot(vec![collection])
+        };
+        let add = |number, opened, orphan| {
+            move |collection: &mut Collection| {
+                collection.epochs.push(Epoch {
+                    number,
+                    opened,
+                    orphan,
+                    key: ContentKey::make().unwrap(),
+                });
+            }
+        };
+        assert_eq!(make(vec![snapshot(&|_| ())]), Ok(1));
+        assert_eq!(make(vec![snapshot(&add(1, 63, false))]), Ok(2));
+        assert_eq!(make(vec![snapshot(&add(7, 90, true))]), Ok(2));
+        assert_eq!(make(vec![snapshot(&|_| ()), epoch(&ledger, 1, 1)]), Ok(2));
+        for actions in [
+            vec![],
+            vec![epoch(&ledger, 1, 1)],
+            vec![epoch(&ledger, 1, 1), snapshot(&|_| ())],
+            vec![snapshot(&|_| ()), snapshot(&|_| ())],
+            vec![Action::Snapshot(vec![])],
+            vec![snapshot(&|c| c.epochs.clear())],
+            vec![snapshot(&|c| c.epochs[0].orphan = true)],
+            vec![snapshot(&add(0, 3, false))],
+            vec![snapshot(&add(1, 64, false))],
+            vec![Action::Snapshot(vec![
+                duplicate(ledger.root()),
+                duplicate(ledger.root()),
+            ])],
+        ] {
+            assert_eq!(make(actions), Err(Error::Tampered));
+        }
+    }
+
+    /// Parts of an entry with any plaintext, sealed by a holder of the owner key.
+    fn with_plaintext(vault: &Vault, sequence: u64, plaintext: &[u8]) -> Result<()> {
+        let id = vault.secrets.vault();
+        let place = part_place(sequence, 0);
+        let key = part_key(&vault.secrets.owners()[0], &id);
+        let sealed = message::seal(
+            key.expose_secret(),
+            &Place {
+                kind: "ledger",
+                vault: &id,
+                place: &place,
+            },
+            plaintext,
+        )?;
+        let head = vault.head().position();
+        let body = Body {
+            vault: id,
+            sequence,
+            written: 5,
+            previous: Some(head.hash),
+            header: Some(vault.header().position()),
+            settled: Vec::new(),
+            parts: vec![(Audience::Owner(0), sealed)],
+        };
+        let entry = Entry::write(body, &vault.secrets)?;
+        let again = Entry::parse(entry.as_bytes(), &id, vault.header().authorities())?;
+        reads(vault, again.position(), &[&vault.entries[0], &again]).map(drop)
+    }
+
+    #[test]
+    fn actions_that_version_1_does_not_know() {
+        let vault = vault();
+        assert_eq!(with_plaintext(&vault, 1, &[0x80]), Ok(()));
+        for unknown in [
+            &[0x81, 0x81, 0][..],
+            &[0x81, 0x81, 4],
+            &[0x81, 0x89, 4, 0, 0, 0, 0, 0, 0, 0, 0],
+        ] {
+            assert!(matches!(
+                with_plaintext(&vault, 1, unknown),
+                Err(Error::UnsupportedFormat(_))
+            ));
+        }
+        for damaged in [
+            &[][..],
+            &[0x81],
+            &[0x81, 0x81, 2],
+            &[0x81, 0x80],
+            &[0x80, 0],
+        ] {
+            assert_eq!(
+                with_plaintext(&vault, 1, damaged),
+                Err(Error::Tampered),
+                "{damaged:x?}"
+            );
+        }
+        assert!(matches!(
+            with_plaintext(&vault, 1, &[0x9a, 0xff, 0xff, 0xff, 0xff]),
+            Err(Error::LimitExceeded(_))
+        ));
+    }
+
+    #[test]
+    fn parts_for_others_are_passed_over() {
+        let mut vault = vault();
+        let mut body = after(&vault, vec![epoch(&vault.ledger(), 1, 1)]).body;
+        let audience = Audience::Members(CollectionId([3; 16]), 4);
+        body.parts.push((audience, vec![7; 100]));
+        let entry = Entry::write(body.clone(), &vault.secrets).unwrap();
+        let id = vault.secrets.vault();
+        let entry = Entry::parse(entry.as_bytes(), &id, vault.header().authorities()).unwrap();
+        vault.entries.push(entry);
+        assert_eq!(epochs(&vault.ledger()).len(), 2);
+        // A part is bound to its number: moved behind, it does not open.
+        body.parts.reverse();
+        let moved = Entry::write(body, &vault.secrets).unwrap();
+        let all = [&vault.entries[0], &moved];
+        let found = reads(&vault, moved.position(), &all);
+        assert_eq!(found.unwrap_err(), Error::Tampered);
+    }
+
+    #[test]
+    fn ledgers_end_where_stamps_do() {
+        let vault = vault();
+        let last = entry(&vault, u32::MAX.into(), Some(RecordHash([1; 32])), vec![]);
+        let id = vault.secrets.vault();
+        let parse =
+            |entry: &Entry| Entry::parse(entry.as_bytes(), &id, vault.header().authorities());
+        assert!(parse(&last).is_ok());
+        let beyond = entry(&vault, 1 << 32, Some(RecordHash([1; 32])), vec![]);
+        assert!(matches!(parse(&beyond), Err(Error::LimitExceeded(_))));
+        let mut ledger = vault.ledger();
+        ledger.head.sequence = u32::MAX.into();
+        assert!(matches!(
+            ledger.next(vault.header(), &vault.secrets, 0),
+            Err(Error::LimitExceeded(_))
+        ));
+    }
+
+    #[test]
+    fn without_randomness_nothing_is_appended() {
+        let vault = vault();
+        let ledger = vault.ledger();
+        scripted::with(Source::Broken, || {
+            assert!(matches!(
+                Entry::first(&vault.secrets, false, 0),
+                Err(Error::Randomness)
+            ));
+            assert!(matches!(
+                ledger.next(vault.header(), &vault.secrets, 0),
+                Err(Error::Randomness)
+            ));
+        });
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Any sequence of changes reads back, whatever part of it is read, and
+        /// equals a model that only counts.
+        #[test]
+        fn any_history_reads_back(steps in proptest::collection::vec(0u8..4, 1..90)) {
+            let mut vault = vault();
+            let mut opened = vec![0];
+            for step in steps {
+                match step {
+                    0 => vault.rotate(&[phrase(1)]),
+                    1 => vault.change_slots(&[phrase(1)]),
+                    _ => {}
+                }
+                vault.append();
+                if step == 0 {
+                    opened.push(vault.head().position().sequence);
+                }
+            }
+            let ledger = vault.ledger();
+            let found: Vec<u64> = ledger.root().epochs.iter().map(|e| e.opened).collect();
+            prop_assert_eq!(found, opened);
+            prop_assert_eq!(ledger.head(), vault.head().position());
+            prop_assert!(!ledger.is_behind(vault.header(), &vault.secrets));
+        }
+
+        #[test]
+        fn any_bytes_are_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let vault = vault();
+            let id = vault.secrets.vault();
+            let authorities = vault.header().authorities();
+            prop_assert!(Entry::parse(&bytes, &id, authorities).is_err());
+            let bytes = [b"KLE1", &bytes[..]].concat();
+            prop_assert!(Entry::parse(&bytes, &id, authorities).is_err());
+        }
+
+        #[test]
+        fn any_actions_decode_to_what_they_encode(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            if let Ok(actions) = Actions::decode(&bytes) {
+                prop_assert_eq!(&**actions.encode(), &bytes[..]);
+            }
+        }
     }
 }

@@ -708,3 +708,897 @@ impl std::fmt::Debug for Opener {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::aead::tests::OPENED;
+    use crate::random::scripted::{self, Source};
+    use crate::testing::{Vault, flips, pattern, phrase};
+    use proptest::prelude::*;
+
+    fn path(text: &str) -> VaultPath {
+        VaultPath::parse(text).unwrap()
+    }
+
+    /// A whole object, and its attributes where they are outside. `known` says
+    /// whether the length is known when the header is written.
+    pub(crate) fn put(
+        vault: &Vault,
+        at: &str,
+        version: u64,
+        metadata: &Metadata,
+        content: &[u8],
+        known: bool,
+    ) -> (Vec<u8>, Option<Vec<u8>>) {
+        let length = known.then_some(content.len() as u64);
+        let id = vault.secrets.vault();
+        let sealer =
+            Sealer::new(&id, &vault.ledger(), &path(at), version, metadata, length).unwrap();
+        let mut text = content.to_vec();
+        let filler = sealer.filler(content.len() as u64).unwrap();
+        text.resize(text.len() + filler.zeros as usize, 0);
+        text.extend(filler.tail.iter().flatten());
+        let object = seal_chunks(&sealer, &text);
+        assert_eq!(
+            object.len() as u64,
+            sealed_length(text.len() as u64).unwrap()
+        );
+        assert_eq!(plaintext_length(object.len() as u64), Ok(text.len() as u64));
+        (object, sealer.attributes_outside().map(<[u8]>::to_vec))
+    }
+
+    pub(crate) fn seal_chunks(sealer: &Sealer, text: &[u8]) -> Vec<u8> {
+        let mut chunks = Vec::new();
+        for index in 0..=text.len() / CHUNK {
+            chunks.extend_from_slice(&text[index * CHUNK..text.len().min((index + 1) * CHUNK)]);
+            chunks.extend_from_slice(&[0; TAG]);
+        }
+        sealer.seal(0, &mut chunks).unwrap();
+        [&sealer.header()[..], &chunks].concat()
+    }
+
+    fn opener(vault: &Vault, at: &str, object: &[u8]) -> Result<Opener> {
+        let header = object.first_chunk().ok_or(Error::Tampered)?;
+        let id = vault.secrets.vault();
+        Opener::new(
+            header,
+            &id,
+            vault.header().suite(),
+            &vault.ledger(),
+            &path(at),
+        )
+    }
+
+    /// What a careful reader does: header, length, last chunk, all of it.
+    pub(crate) fn get(opener: &Opener, object: &[u8]) -> Result<Vec<u8>> {
+        let stored = plaintext_length(object.len() as u64)?;
+        let mut text = vec![0; stored as usize];
+        opener.open(0, &object[HEADER_LENGTH..], &mut text)?;
+        let tail = text.last_chunk::<8>().copied();
+        let length = opener.true_length(stored, tail)? as usize;
+        let end = if opener.needs_tail() {
+            text.len() - 8
+        } else {
+            text.len()
+        };
+        if text[length..end].iter().any(|byte| *byte != 0) {
+            return Err(Error::Tampered);
+        }
+        text.truncate(length);
+        Ok(text)
+    }
+
+    fn read(vault: &Vault, at: &str, object: &[u8]) -> Result<Vec<u8>> {
+        get(&opener(vault, at, object)?, object)
+    }
+
+    fn plain() -> Vault {
+        Vault::make(false, &phrase(1))
+    }
+
+    fn simple(vault: &Vault, content: &[u8]) -> Vec<u8> {
+        put(vault, "a/b", 7, &Metadata::default(), content, true).0
+    }
+
+    #[test]
+    fn sizes_around_a_chunk() {
+        for padded in [false, true] {
+            let vault = Vault::make(padded, &phrase(1));
+            for size in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 17] {
+                for known in [true, false] {
+                    let content = pattern(size);
+                    let (object, _) = put(&vault, "a/b", 7, &Metadata::default(), &content, known);
+                    assert_eq!(read(&vault, "a/b", &object), Ok(content));
+                    let opener = opener(&vault, "a/b", &object).unwrap();
+                    assert_eq!(opener.version(), 7);
+                    assert_eq!(opener.needs_tail(), padded && !known);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_refused() {
+        for padded in [false, true] {
+            let vault = Vault::make(padded, &phrase(1));
+            for size in [0, 1, 33] {
+                let object = simple(&vault, &pattern(size));
+                for (at, changed) in flips(&object) {
+                    OPENED.set(0);
+                    let error = read(&vault, "a/b", &changed).unwrap_err();
+                    match at {
+                        3..=7 => assert!(matches!(
+                            error,
+                            Error::UnsupportedFormat(_) | Error::Tampered
+                        )),
+                        12..=15 => assert!(matches!(error, Error::Stale(_))),
+                        _ => assert_eq!(error, Error::Tampered, "byte {at}"),
+                    }
+                    // The commitment covers all of the header: no AEAD call.
+                    let calls = if at < HEADER_LENGTH { 0 } else { 2 };
+                    assert_eq!(OPENED.get(), calls, "byte {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_other_length_is_refused() {
+        let vault = plain();
+        for size in [0, 1, 33] {
+            let object = simple(&vault, &pattern(size));
+            for length in 0..object.len() {
+                assert_eq!(read(&vault, "a/b", &object[..length]), Err(Error::Tampered));
+            }
+            for more in [1, 15, 16, 17, SEALED_CHUNK] {
+                let longer = [&object[..], &vec![0; more]].concat();
+                assert_eq!(read(&vault, "a/b", &longer), Err(Error::Tampered));
+            }
+            let twice = [&object[..], &object].concat();
+            assert_eq!(read(&vault, "a/b", &twice), Err(Error::Tampered));
+        }
+        let long = simple(&vault, &pattern(3 * CHUNK + 17));
+        for chunks in 0..=3 {
+            let border = HEADER_LENGTH + chunks * SEALED_CHUNK;
+            for length in border - 20..border + 40 {
+                if length < long.len() {
+                    assert_eq!(
+                        read(&vault, "a/b", &long[..length]),
+                        Err(Error::Tampered),
+                        "{length}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_and_headers_do_not_mix() {
+        let vault = plain();
+        let content = pattern(3 * CHUNK + 17);
+        let objects = [simple(&vault, &content), simple(&vault, &content)];
+        let chunks = |object: &[u8]| -> Vec<Vec<u8>> {
+            let chunks = object[HEADER_LENGTH..].chunks(SEALED_CHUNK);
+            chunks.map(<[u8]>::to_vec).collect()
+        };
+        let (ours, theirs) = (chunks(&objects[0]), chunks(&objects[1]));
+        let whole = |header: usize, chunks: &[Vec<u8>]| {
+            [&objects[header][..HEADER_LENGTH], &chunks.concat()].concat()
+        };
+        assert_eq!(read(&vault, "a/b", &whole(0, &ours)), Ok(content));
+        assert!(read(&vault, "a/b", &whole(1, &ours)).is_err());
+        // Every mix of two versions but the two themselves.
+        for mask in 1..15u8 {
+            let mixed: Vec<Vec<u8>> = (0..4)
+                .map(|i| if mask & 1 << i == 0 { &ours } else { &theirs }[i].clone())
+                .collect();
+            assert_eq!(
+                read(&vault, "a/b", &whole(0, &mixed)),
+                Err(Error::Tampered),
+                "{mask:04b}"
+            );
+        }
+        for i in 0..4 {
+            for j in 0..i {
+                let mut swapped = ours.clone();
+                swapped.swap(i, j);
+                assert!(read(&vault, "a/b", &whole(0, &swapped)).is_err());
+            }
+            let mut dropped = ours.clone();
+            dropped.remove(i);
+            assert!(read(&vault, "a/b", &whole(0, &dropped)).is_err());
+            let mut doubled = ours.clone();
+            doubled.insert(i, ours[i].clone());
+            assert!(read(&vault, "a/b", &whole(0, &doubled)).is_err());
+        }
+    }
+
+    #[test]
+    fn an_object_opens_in_its_place_alone() {
+        let vault = plain();
+        let object = simple(&vault, b"x");
+        OPENED.set(0);
+        for other in ["a", "b", "a/c", "b/b", "a/b/b", "ab", "a/B"] {
+            assert_eq!(
+                read(&vault, other, &object),
+                Err(Error::Tampered),
+                "{other}"
+            );
+        }
+        // Another vault has neither the collection nor its key.
+        assert_eq!(read(&plain(), "a/b", &object), Err(Error::Tampered));
+        // The same keys under another vault id.
+        let id = plain().secrets.vault();
+        let header = object.first_chunk().unwrap();
+        let found = Opener::new(header, &id, Suite::V1, &vault.ledger(), &path("a/b"));
+        assert_eq!(found.unwrap_err(), Error::Tampered);
+        assert_eq!(OPENED.get(), 0);
+    }
+
+    #[test]
+    fn epochs_close() {
+        let mut vault = plain();
+        let old = simple(&vault, b"old");
+        let key = vault.ledger().root().epochs[0].key.duplicate();
+        vault.rotate(&[phrase(1)]);
+        vault.append();
+        let new = simple(&vault, b"new");
+        assert_eq!(read(&vault, "a/b", &old).as_deref(), Ok(&b"old"[..]));
+        assert_eq!(read(&vault, "a/b", &new).as_deref(), Ok(&b"new"[..]));
+        let old = opener(&vault, "a/b", &old).unwrap();
+        assert_eq!((old.epoch(), old.is_closed()), (0, true));
+        let opened = opener(&vault, "a/b", &new).unwrap();
+        assert_eq!((opened.epoch(), opened.is_closed()), (1, false));
+
+        // Someone who kept the old key writes under it, with the stamp of a
+        // ledger that says it is closed, and as if he had not seen that.
+        vault.append();
+        let mut ledger = vault.ledger();
+        ledger.root_mut().epochs = vec![crate::collection::Epoch {
+            number: 0,
+            opened: 0,
+            orphan: false,
+            key,
+        }];
+        let id = vault.secrets.vault();
+        let forged = |ledger: &Ledger| {
+            let sealer =
+                Sealer::new(&id, ledger, &path("a/b"), 9, &Metadata::default(), None).unwrap();
+            seal_chunks(&sealer, b"late")
+        };
+        assert_eq!(read(&vault, "a/b", &forged(&ledger)), Err(Error::Tampered));
+        ledger.set_head(1);
+        assert_eq!(read(&vault, "a/b", &forged(&ledger)), Err(Error::Tampered));
+        ledger.set_head(0);
+        assert!(
+            read(&vault, "a/b", &forged(&ledger)).is_ok(),
+            "a frozen writer"
+        );
+        // A stamp beyond the ledger at hand: read it again.
+        ledger.set_head(3);
+        ledger.root_mut().epochs[0].number = 1;
+        let beyond = forged(&ledger);
+        assert_eq!(
+            read(&vault, "a/b", &beyond),
+            Err(Error::Stale("ledger")),
+            "a key that is not ours yet"
+        );
+        let mut ledger = vault.ledger();
+        ledger.set_head(3);
+        assert_eq!(
+            read(&vault, "a/b", &forged(&ledger)),
+            Err(Error::Stale("ledger"))
+        );
+    }
+
+    #[test]
+    fn epochs_below_the_floor_are_refused() {
+        let mut vault = plain();
+        let object = simple(&vault, b"x");
+        vault.rotate(&[phrase(1)]);
+        vault.append();
+        let header = object.first_chunk().unwrap();
+        let id = vault.secrets.vault();
+        let mut ledger = vault.ledger();
+        let open =
+            |ledger: &Ledger| Opener::new(header, &id, Suite::V1, ledger, &path("a/b")).map(drop);
+        assert_eq!(open(&ledger), Ok(()));
+        ledger.root_mut().floor = 1;
+        assert_eq!(open(&ledger), Err(Error::Tampered));
+    }
+
+    #[test]
+    fn one_of_several_keys_of_an_epoch_opens() {
+        let vault = plain();
+        let object = simple(&vault, b"x");
+        let header = object.first_chunk().unwrap();
+        let id = vault.secrets.vault();
+        let mut ledger = vault.ledger();
+        for _ in 0..3 {
+            let key = crate::collection::ContentKey::make().unwrap();
+            ledger.root_mut().insert(crate::collection::Epoch {
+                number: 0,
+                opened: 0,
+                orphan: true,
+                key,
+            });
+        }
+        assert_eq!(ledger.root().epochs.len(), 4);
+        let opener = Opener::new(header, &id, Suite::V1, &ledger, &path("a/b")).unwrap();
+        assert_eq!(get(&opener, &object).as_deref(), Ok(&b"x"[..]));
+    }
+
+    #[test]
+    fn headers_of_other_versions() {
+        let vault = plain();
+        let object = simple(&vault, b"x");
+        let with = |at: usize, byte: u8| {
+            let mut changed = object.clone();
+            changed[at] = byte;
+            read(&vault, "a/b", &changed)
+        };
+        for byte in 0..=255 {
+            for at in 3..8 {
+                if byte == object[at] {
+                    continue;
+                }
+                let found = with(at, byte);
+                // The flag for padding is known, and not this object's.
+                if at == 5 && byte == 1 {
+                    assert_eq!(found, Err(Error::Tampered));
+                } else {
+                    assert!(
+                        matches!(found, Err(Error::UnsupportedFormat(_))),
+                        "{at} {byte}"
+                    );
+                }
+            }
+            for at in 0..3 {
+                if byte != object[at] {
+                    assert_eq!(with(at, byte), Err(Error::Tampered));
+                }
+            }
+        }
+    }
+
+    fn with_attributes(size: usize) -> Metadata {
+        // The array, "meta:x" and the length of its value take 10 bytes.
+        let value = "v".repeat(size);
+        Metadata {
+            attributes: [("meta:x".to_owned(), value)].into(),
+            ..Metadata::default()
+        }
+    }
+
+    #[test]
+    fn metadata_comes_back() {
+        let mtime = |seconds, nanoseconds| {
+            Some(Mtime {
+                seconds,
+                nanoseconds,
+            })
+        };
+        let attributes = |pairs: &[(&str, &str)]| {
+            let own = pairs
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+            own.collect::<BTreeMap<_, _>>()
+        };
+        let several = attributes(&[("content-type", "text/plain"), ("meta:", "")]);
+        assert!(several.len() == 2);
+        for padded in [false, true] {
+            let vault = Vault::make(padded, &phrase(1));
+            for metadata in [
+                Metadata::default(),
+                Metadata {
+                    mtime: mtime(0, 0),
+                    expires: Some(0),
+                    attributes: BTreeMap::new(),
+                },
+                Metadata {
+                    mtime: mtime(-1, 999_999_999),
+                    expires: Some(u64::MAX),
+                    attributes: attributes(&[("content-type", "text/plain"), ("meta:é", "")]),
+                },
+                Metadata {
+                    mtime: mtime(i64::MIN, 1),
+                    ..with_attributes(1_300)
+                },
+                Metadata {
+                    mtime: mtime(i64::MAX, 0),
+                    ..with_attributes(60)
+                },
+            ] {
+                let (object, outside) = put(&vault, "a", 1, &metadata, b"x", false);
+                let opener = opener(&vault, "a", &object).unwrap();
+                assert_eq!(opener.metadata(outside.as_deref()), Ok(metadata));
+            }
+        }
+    }
+
+    #[test]
+    fn attributes_move_outside_above_80_bytes() {
+        let vault = plain();
+        let length = |m: &Metadata| AttributeList(m.attributes.clone()).encode().len();
+        let fits = (0..200)
+            .rfind(|n| length(&with_attributes(*n)) <= 80)
+            .unwrap();
+        let inside = with_attributes(fits);
+        let outside = with_attributes(fits + 1);
+        assert_eq!((length(&inside), length(&outside)), (80, 81));
+        let (object, none) = put(&vault, "a", 1, &inside, b"", true);
+        assert_eq!(none, None);
+        let found = opener(&vault, "a", &object).unwrap();
+        assert_eq!(found.metadata(None), Ok(inside.clone()));
+        // Attributes that nobody announced are not believed.
+        assert_eq!(found.metadata(Some(b"x")), Ok(inside));
+
+        let (object, sealed) = put(&vault, "a", 1, &outside, b"", true);
+        let sealed = sealed.unwrap();
+        let found = opener(&vault, "a", &object).unwrap();
+        assert_eq!(found.metadata(Some(&sealed)), Ok(outside.clone()));
+        assert_eq!(found.metadata(None), Err(Error::Tampered));
+        for (_, changed) in flips(&sealed) {
+            assert_eq!(found.metadata(Some(&changed)), Err(Error::Tampered));
+        }
+        for length in 0..sealed.len() {
+            assert_eq!(
+                found.metadata(Some(&sealed[..length])),
+                Err(Error::Tampered)
+            );
+        }
+        let (_, other) = put(&vault, "a", 1, &outside, b"", true);
+        assert_eq!(
+            found.metadata(other.as_deref()),
+            Err(Error::Tampered),
+            "of another write"
+        );
+        assert!(matches!(
+            found.metadata(Some(&[0; 1_501])),
+            Err(Error::LimitExceeded(_))
+        ));
+    }
+
+    #[test]
+    fn attributes_that_cannot_be_written() {
+        let vault = plain();
+        let id = vault.secrets.vault();
+        let new = |metadata: &Metadata| {
+            Sealer::new(&id, &vault.ledger(), &path("a"), 1, metadata, None).map(drop)
+        };
+        assert_eq!(new(&with_attributes(1_400)), Ok(()));
+        let pair = |name: &str| Metadata {
+            attributes: [(name.to_owned(), "v".to_owned())].into(),
+            ..Metadata::default()
+        };
+        let many = Metadata {
+            attributes: (0..65)
+                .map(|i| (format!("meta:{i}"), String::new()))
+                .collect(),
+            ..Metadata::default()
+        };
+        let time = Metadata {
+            mtime: Some(Mtime {
+                seconds: 0,
+                nanoseconds: 1_000_000_000,
+            }),
+            ..Metadata::default()
+        };
+        for bad in [
+            with_attributes(1_600),
+            with_attributes(100_000),
+            pair("meta:"),
+            pair("Content-Type"),
+            pair("x"),
+            pair(""),
+            many,
+            time,
+        ] {
+            assert!(matches!(new(&bad), Err(Error::InvalidInput(_))), "{bad:?}");
+        }
+    }
+
+    /// A sealer whose frame is any 144 bytes: what a writer could do who holds
+    /// the keys and not the rules.
+    pub(crate) fn seal_with_frame(
+        vault: &Vault,
+        at: &str,
+        frame: &[u8; FRAME],
+        text: &[u8],
+    ) -> Vec<u8> {
+        let id = vault.secrets.vault();
+        let ledger = vault.ledger();
+        let metadata = Metadata::default();
+        let sealer = Sealer::new(&id, &ledger, &path(at), 1, &metadata, Some(0)).unwrap();
+        let mut header = *sealer.header();
+        let mut prefix = [0; PREFIX];
+        prefix.copy_from_slice(&header[..PREFIX]);
+        let salt: [u8; SALT] = header[FRAME_END..SALT_END].try_into().unwrap();
+        let key = ledger.root().current().unwrap().key.object_key(&path(at));
+        let message = MessageKey::derive(key.expose_secret(), Label::MESSAGE, &[&salt]);
+        let key = MetadataKey::derive(message.expose_secret(), Label::METADATA, &[&prefix]);
+        let mut sealed = *frame;
+        let mut tag = [0; TAG];
+        Aead::new(key.expose_secret())
+            .seal(&[0; 12], &frame_aad(&prefix, &salt), &mut sealed, &mut tag)
+            .unwrap();
+        header[PREFIX..PREFIX + FRAME].copy_from_slice(&sealed);
+        header[PREFIX + FRAME..FRAME_END].copy_from_slice(&tag);
+        let (cipher, commitment) = with_context(&id, &prefix, &header[PREFIX..FRAME_END], |c| {
+            MessageCipher::derive(message.expose_secret(), &salt, c)
+        });
+        header[SALT_END..].copy_from_slice(&commitment);
+        let sealer = Sealer {
+            header,
+            cipher,
+            length: TrueLength::Unpadded,
+            attributes: None,
+        };
+        seal_chunks(&sealer, text)
+    }
+
+    #[test]
+    fn every_rule_of_the_frame() {
+        let vaults = [plain(), Vault::make(true, &phrase(1))];
+        let base = |padded: usize| {
+            let mut frame = [0; FRAME];
+            frame[0] = 1;
+            frame[1] = if padded == 1 { 4 } else { 0 };
+            frame
+        };
+        let check = |padded: usize, change: &dyn Fn(&mut [u8; FRAME])| {
+            let mut frame = base(padded);
+            change(&mut frame);
+            let object = seal_with_frame(&vaults[padded], "a", &frame, b"");
+            let opener = opener(&vaults[padded], "a", &object)?;
+            opener.metadata(None)?;
+            get(&opener, &object)
+        };
+        for padded in [0, 1] {
+            assert_eq!(check(padded, &|_| ()), Ok(Vec::new()));
+            // A byte that no flag announces.
+            for at in 2..FRAME {
+                if padded == 1 && (24..32).contains(&at) {
+                    continue;
+                }
+                assert_eq!(
+                    check(padded, &|f| f[at] = 1),
+                    Err(Error::Tampered),
+                    "byte {at}"
+                );
+            }
+            for version in [0, 2, 255] {
+                assert!(matches!(
+                    check(padded, &|f| f[0] = version),
+                    Err(Error::UnsupportedFormat(_))
+                ));
+            }
+            for flag in [32, 64, 128] {
+                assert!(matches!(
+                    check(padded, &|f| f[1] |= flag),
+                    Err(Error::UnsupportedFormat(_))
+                ));
+            }
+            // Flags of what may be zero.
+            assert_eq!(check(padded, &|f| f[1] |= 3), Ok(Vec::new()));
+            // Nanoseconds.
+            let time = |n: u32| {
+                check(padded, &move |f| {
+                    f[1] |= 1;
+                    f[4..8].copy_from_slice(&n.to_be_bytes());
+                })
+            };
+            assert_eq!(time(999_999_999), Ok(Vec::new()));
+            assert_eq!(time(1_000_000_000), Err(Error::Tampered));
+            assert_eq!(time(u32::MAX), Err(Error::Tampered));
+            // Attributes: longer than their place, empty, and in both places.
+            let list = AttributeList(with_attributes(3).attributes).encode();
+            let attributes = |length: u16, flags: u8| {
+                let list = list.clone();
+                check(padded, &move |f| {
+                    f[1] |= flags;
+                    f[2..4].copy_from_slice(&length.to_be_bytes());
+                    f[64..64 + list.len()].copy_from_slice(&list);
+                })
+            };
+            let length = list.len() as u16;
+            assert_eq!(attributes(length, 0), Ok(Vec::new()));
+            for (length, flags) in [
+                (length - 1, 0),
+                (length + 1, 0),
+                (80, 0),
+                (81, 0),
+                (u16::MAX, 0),
+                (length, 16),
+            ] {
+                assert_eq!(attributes(length, flags), Err(Error::Tampered));
+            }
+            assert_eq!(check(padded, &|f| f[1] |= 16), Err(Error::Tampered));
+        }
+        for (padded, flags) in [(0, 4), (0, 8), (0, 12), (1, 0), (1, 12)] {
+            assert_eq!(
+                check(padded, &|f| f[1] = flags),
+                Err(Error::Tampered),
+                "{padded} {flags}"
+            );
+        }
+        for list in [
+            &[0x80][..],
+            &[0x81, 0x61, b'a'],
+            &[0x82, 0x61, b'a', 0x60],
+            &[0x82, 0x65, b'm', b'e', b't', b'a', b':', 0x60],
+            &[
+                0x84, 0x66, b'm', b'e', b't', b'a', b':', b'b', 0x60, 0x66, b'm', b'e', b't', b'a',
+                b':', b'a', 0x60,
+            ],
+            &[
+                0x84, 0x66, b'm', b'e', b't', b'a', b':', b'a', 0x60, 0x66, b'm', b'e', b't', b'a',
+                b':', b'a', 0x60,
+            ],
+            &[0x82, 0x66, b'm', b'e', b't', b'a', b':', b'a', 0x61, 0xff],
+        ] {
+            let found = check(0, &|f| {
+                f[3] = list.len() as u8;
+                f[64..64 + list.len()].copy_from_slice(list);
+            });
+            assert_eq!(found, Err(Error::Tampered), "{list:x?}");
+        }
+    }
+
+    #[test]
+    fn every_rule_of_padding() {
+        let vault = Vault::make(true, &phrase(1));
+        let known = |length: u64, text: &[u8]| {
+            let mut frame = [0; FRAME];
+            frame[..2].copy_from_slice(&[1, 4]);
+            frame[24..32].copy_from_slice(&length.to_be_bytes());
+            read(&vault, "a", &seal_with_frame(&vault, "a", &frame, text))
+        };
+        let stream = |text: &[u8], length: u64| {
+            let mut frame = [0; FRAME];
+            frame[..2].copy_from_slice(&[1, 8]);
+            let text = [text, &length.to_be_bytes()].concat();
+            read(&vault, "a", &seal_with_frame(&vault, "a", &frame, &text))
+        };
+        // Nine become ten.
+        assert_eq!(known(9, &[5, 5, 5, 5, 5, 5, 5, 5, 5, 0]), Ok(vec![5; 9]));
+        assert_eq!(known(9, &[5; 10]), Err(Error::Tampered), "filler");
+        assert_eq!(known(9, &[5; 9]), Err(Error::Tampered), "not padded");
+        assert_eq!(known(8, &[0; 10]), Err(Error::Tampered), "too much");
+        assert_eq!(known(11, &[0; 10]), Err(Error::Tampered), "beyond the end");
+        assert_eq!(known(u64::MAX, &[0; 10]), Err(Error::Tampered));
+        // 1 + 8 become ten: one byte, one zero, eight of length.
+        assert_eq!(stream(&[5, 0], 1), Ok(vec![5]));
+        assert_eq!(stream(&[5, 5], 1), Err(Error::Tampered), "filler");
+        assert_eq!(stream(&[5, 5], 2), Ok(vec![5, 5]));
+        assert_eq!(stream(&[], 0), Ok(vec![]));
+        assert_eq!(stream(&[0, 0], 0), Err(Error::Tampered), "too much");
+        assert_eq!(stream(&[0, 0], 3), Err(Error::Tampered), "beyond the end");
+        assert_eq!(stream(&[0, 0], u64::MAX), Err(Error::Tampered));
+        assert_eq!(stream(&[0, 0], u64::MAX - 7), Err(Error::Tampered));
+        // No room for the length.
+        let mut frame = [0; FRAME];
+        frame[..2].copy_from_slice(&[1, 8]);
+        let short = seal_with_frame(&vault, "a", &frame, &[0; 7]);
+        assert_eq!(read(&vault, "a", &short), Err(Error::Tampered));
+    }
+
+    #[test]
+    fn the_content_is_as_long_as_was_announced() {
+        let vault = Vault::make(true, &phrase(1));
+        let id = vault.secrets.vault();
+        let metadata = Metadata::default();
+        let new =
+            |length| Sealer::new(&id, &vault.ledger(), &path("a"), 1, &metadata, length).unwrap();
+        let known = new(Some(9));
+        assert_eq!(
+            known.filler(9),
+            Ok(Filler {
+                zeros: 1,
+                tail: None
+            })
+        );
+        for other in [0, 8, 10, u64::MAX] {
+            assert!(matches!(known.filler(other), Err(Error::InvalidInput(_))));
+        }
+        assert!(matches!(
+            new(None).filler(u64::MAX),
+            Err(Error::LimitExceeded(_))
+        ));
+        assert!(new(None).filler(u64::MAX - 8).is_ok());
+        assert!(new(Some(u64::MAX)).filler(u64::MAX).is_ok());
+    }
+
+    #[test]
+    fn two_writes_of_one_path_share_nothing_even_if_randomness_repeats() {
+        let vault = plain();
+        let id = vault.secrets.vault();
+        let ledger = vault.ledger();
+        let write = |version, content: &[u8]| {
+            let metadata = Metadata::default();
+            let sealer = Sealer::new(&id, &ledger, &path("a"), version, &metadata, None).unwrap();
+            seal_chunks(&sealer, content)
+        };
+        let salt = |object: &[u8]| object[FRAME_END..SALT_END].to_vec();
+        // One process: the counter tells its writes apart.
+        let (a, b) = scripted::with(Source::Constant(0), || {
+            (write(5, b"same"), write(5, b"same"))
+        });
+        assert_ne!(salt(&a), salt(&b));
+        assert_ne!(a[HEADER_LENGTH..], b[HEADER_LENGTH..]);
+        // Two clones of one machine: the clock does.
+        let clone = |version| scripted::with(Source::Constant(0), || write(version, b"same"));
+        assert_ne!(salt(&clone(5)), salt(&clone(6)));
+        // And where nothing differs, the whole object is the same one.
+        assert_eq!(clone(5), clone(5));
+        scripted::with(Source::Broken, || {
+            let metadata = Metadata::default();
+            let found = Sealer::new(&id, &ledger, &path("a"), 1, &metadata, None);
+            assert_eq!(found.unwrap_err(), Error::Randomness);
+        });
+    }
+
+    #[test]
+    fn buffers_of_another_length_are_refused() {
+        let vault = plain();
+        let object = simple(&vault, &pattern(CHUNK + 5));
+        let opener = opener(&vault, "a/b", &object).unwrap();
+        let chunks = &object[HEADER_LENGTH..];
+        for length in [0, 5, CHUNK, CHUNK + 4, CHUNK + 6, 3 * CHUNK] {
+            OPENED.set(0);
+            let mut text = vec![0xaa; length];
+            assert_eq!(opener.open(0, chunks, &mut text), Err(Error::Tampered));
+            assert_eq!(OPENED.get(), 0);
+            assert_eq!(text, vec![0xaa; length]);
+        }
+        let mut text = vec![0; 5];
+        opener.open(1, &chunks[SEALED_CHUNK..], &mut text).unwrap();
+        assert_eq!(text, pattern(CHUNK + 5)[CHUNK..]);
+        assert_eq!(
+            opener.open(0, &chunks[SEALED_CHUNK..], &mut text),
+            Err(Error::Tampered)
+        );
+        assert_eq!(opener.open(0, &[], &mut []), Ok(()));
+        for length in 1..TAG {
+            let short = &chunks[..length];
+            assert_eq!(opener.open(0, short, &mut []), Err(Error::Tampered));
+        }
+    }
+
+    /// The formulas of suite 2 in docs/FORMAT.md, section 7, which no code uses yet.
+    pub(crate) mod suite_2 {
+        pub(crate) fn stored(plaintext: u64) -> u64 {
+            let n = plaintext / 16_384 + 1;
+            256 + plaintext + 48 * n + 32 * n.div_ceil(256) + 96
+        }
+
+        pub(crate) fn plaintext(stored: u64) -> Option<u64> {
+            let x = stored.checked_sub(432)?;
+            let a = x / 4_206_624;
+            let b = 255.min((x - 4_206_624 * a) / 16_432);
+            let r = x - 4_206_624 * a - 16_432 * b;
+            (r < 16_384).then_some(16_384 * (256 * a + b) + r)
+        }
+
+        pub(crate) fn chunk(index: u64) -> u64 {
+            256 + 16_400 * index + 8_192 * (index / 256)
+        }
+    }
+
+    fn lengths() -> impl Iterator<Item = u64> {
+        let borders = [0, 1, 2, 255, 256, 257, 511, 512, 1 << 20, (1 << 38) - 2];
+        let around = borders
+            .into_iter()
+            .flat_map(|n| (n * 16_384u64).saturating_sub(20)..n * 16_384 + 20);
+        around.chain((0..400_000).step_by(61))
+    }
+
+    #[test]
+    fn each_length_has_one_stored_length() {
+        for length in lengths() {
+            let stored = sealed_length(length).unwrap();
+            assert_eq!(plaintext_length(stored), Ok(length));
+            let n = length / 16_384;
+            assert_eq!(
+                chunk_offset(n) + length % 16_384 + 16,
+                stored,
+                "the last chunk ends the object"
+            );
+            let stored = suite_2::stored(length);
+            assert_eq!(suite_2::plaintext(stored), Some(length));
+            // Chunks of the last group, their hashes, a hash a group, and the tail.
+            let groups = n / 256 + 1;
+            assert_eq!(
+                suite_2::chunk(n) + length % 16_384 + 16 + 32 * (n % 256 + 1) + 32 * groups + 96,
+                stored
+            );
+        }
+        // Whatever is taken for valid is the length of one object.
+        for stored in (0..70_000).chain(4_200_000..4_210_000) {
+            if let Ok(length) = plaintext_length(stored) {
+                assert_eq!(sealed_length(length), Ok(stored));
+            }
+            if let Some(length) = suite_2::plaintext(stored) {
+                assert_eq!(suite_2::stored(length), stored);
+            }
+        }
+        for short in 0..272 {
+            assert_eq!(plaintext_length(short), Err(Error::Tampered));
+        }
+    }
+
+    #[test]
+    fn lengths_are_bounded() {
+        let most = (1 << 52) - 1;
+        assert_eq!(plaintext_length(sealed_length(most).unwrap()), Ok(most));
+        for over in [most + 1, u64::MAX] {
+            assert!(matches!(sealed_length(over), Err(Error::LimitExceeded(_))));
+        }
+        let stored = sealed_length(most).unwrap();
+        assert_eq!(plaintext_length(stored + 1), Err(Error::Tampered));
+        assert!(matches!(
+            plaintext_length(stored + 17),
+            Err(Error::LimitExceeded(_))
+        ));
+        for huge in u64::MAX - 40_000..=u64::MAX {
+            assert!(plaintext_length(huge).is_err());
+        }
+        assert_eq!(chunk_offset(u64::MAX), u64::MAX);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn any_content_comes_back_and_any_range_of_it(
+            content in proptest::collection::vec(any::<u8>(), 0..70_000),
+            padded: bool,
+            known: bool,
+            at in "[^/\\pC]{1,20}(/[^/\\pC]{1,20}){0,3}",
+            version: u64,
+            from in 0usize..70_000,
+            length in 0usize..40_000,
+        ) {
+            prop_assume!(VaultPath::parse(&at).is_ok());
+            let vault = Vault::make(padded, &phrase(1));
+            let (object, _) = put(&vault, &at, version, &Metadata::default(), &content, known);
+            prop_assert_eq!(read(&vault, &at, &object), Ok(content.clone()));
+
+            // A range opens the chunks that it lies in and no other.
+            let opener = opener(&vault, &at, &object).unwrap();
+            prop_assert_eq!(opener.version(), version);
+            let from = from.min(content.len());
+            let to = (from + length).min(content.len());
+            let (first, last) = (from / CHUNK, to / CHUNK);
+            let start = chunk_offset(first as u64) as usize;
+            let end = object.len().min(chunk_offset(last as u64 + 1) as usize);
+            let chunks = &object[start..end];
+            let mut text = vec![0; chunks.len() - TAG * (last + 1 - first)];
+            OPENED.set(0);
+            opener.open(first as u64, chunks, &mut text).unwrap();
+            prop_assert_eq!(OPENED.get() as usize, last + 1 - first);
+            let skip = first * CHUNK;
+            prop_assert_eq!(&text[from - skip..to - skip], &content[from..to]);
+        }
+
+        #[test]
+        fn any_header_is_an_error(header in proptest::collection::vec(any::<u8>(), 252)) {
+            let vault = plain();
+            let object = [b"KLO1", &header[..]].concat();
+            prop_assert!(opener(&vault, "a", &object).is_err());
+        }
+
+        #[test]
+        fn any_frame_is_refused_or_the_one_encoding(
+            flags: u8, padded: bool, bytes in proptest::collection::vec(any::<u8>(), FRAME - 2)
+        ) {
+            let mut frame = [0; FRAME];
+            frame[..2].copy_from_slice(&[1, flags]);
+            frame[2..].copy_from_slice(&bytes);
+            if let Ok(read) = Frame::read(&frame, padded) {
+                prop_assert_eq!(read.write(), frame);
+            }
+        }
+    }
+}
