@@ -73,3 +73,4 @@ pub use object::{ObjectInfo, PutOptions};
 pub use object_store;
 pub use read::Object;
 pub use vault::{AddedSlot, SlotInfo, Vault, VaultOptions};
+pub use write::MAX_CONDITIONAL_STREAM;

@@ -32,8 +32,9 @@ const PARTS_OF_A_SIZE: usize = 2_500;
 const MAX_PARTS: usize = 10_000;
 /// Parts on their way to the store at a time.
 const PARTS_IN_FLIGHT: usize = 3;
-/// Conditional writes go in one request, so their content is held whole.
-const MAX_CONDITIONAL: usize = 64 << 20;
+/// Streams of more than this, 8 MiB, cannot be written with a condition: stores
+/// take conditions with a single request only, and its content is held whole.
+pub const MAX_CONDITIONAL_STREAM: usize = PART;
 
 impl Vault {
     /// Writes an object, replacing one that is there.
@@ -78,7 +79,7 @@ impl Vault {
     ///
     /// # Errors
     /// `Io` with the stream's own error; `Unsupported` for a conditional write of
-    /// more than 64 MiB; otherwise as [`put_opts`](Self::put_opts).
+    /// more than [`MAX_CONDITIONAL_STREAM`] bytes; otherwise as [`put_opts`](Self::put_opts).
     pub async fn put_stream(
         &self,
         path: impl AsRef<str>,
@@ -583,7 +584,7 @@ impl Write<'_> {
                 return Err(Error::Unsupported {
                     what: format!(
                         "a conditional write of a stream of more than {} MiB",
-                        MAX_CONDITIONAL >> 20
+                        MAX_CONDITIONAL_STREAM >> 20
                     ),
                 });
             }
