@@ -761,13 +761,10 @@ pub(crate) mod tests {
     fn opener(vault: &Vault, at: &str, object: &[u8]) -> Result<Opener> {
         let header = object.first_chunk().ok_or(Error::Tampered)?;
         let id = vault.secrets.vault();
-        Opener::new(
-            header,
-            &id,
-            vault.header().suite(),
-            &vault.ledger(),
-            &path(at),
-        )
+        let ledger = vault.ledger();
+        // What counts from here on is the object's.
+        OPENED.set(0);
+        Opener::new(header, &id, vault.header().suite(), &ledger, &path(at))
     }
 
     /// What a careful reader does: header, length, last chunk, all of it.
@@ -825,7 +822,6 @@ pub(crate) mod tests {
             for size in [0, 1, 33] {
                 let object = simple(&vault, &pattern(size));
                 for (at, changed) in flips(&object) {
-                    OPENED.set(0);
                     let error = read(&vault, "a/b", &changed).unwrap_err();
                     match at {
                         3..=7 => assert!(matches!(
@@ -918,20 +914,22 @@ pub(crate) mod tests {
     fn an_object_opens_in_its_place_alone() {
         let vault = plain();
         let object = simple(&vault, b"x");
-        OPENED.set(0);
         for other in ["a", "b", "a/c", "b/b", "a/b/b", "ab", "a/B"] {
             assert_eq!(
                 read(&vault, other, &object),
                 Err(Error::Tampered),
                 "{other}"
             );
+            assert_eq!(OPENED.get(), 0);
         }
         // Another vault has neither the collection nor its key.
         assert_eq!(read(&plain(), "a/b", &object), Err(Error::Tampered));
         // The same keys under another vault id.
         let id = plain().secrets.vault();
         let header = object.first_chunk().unwrap();
-        let found = Opener::new(header, &id, Suite::V1, &vault.ledger(), &path("a/b"));
+        let ledger = vault.ledger();
+        OPENED.set(0);
+        let found = Opener::new(header, &id, Suite::V1, &ledger, &path("a/b"));
         assert_eq!(found.unwrap_err(), Error::Tampered);
         assert_eq!(OPENED.get(), 0);
     }
