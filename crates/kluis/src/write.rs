@@ -90,7 +90,7 @@ impl Vault {
             path.as_ref(),
             Content::Stream(stream.boxed()),
             options,
-            MAX_CONDITIONAL,
+            MAX_CONDITIONAL_STREAM,
         )
         .await
     }
@@ -111,7 +111,7 @@ impl Vault {
             path.as_ref(),
             Content::Reader(Box::new(reader)),
             options,
-            MAX_CONDITIONAL,
+            MAX_CONDITIONAL_STREAM,
         )
         .await
     }
