@@ -284,6 +284,7 @@ struct Inner {
     id: VaultId,
     control: RwLock<Option<Arc<Control>>>,
     checked: Mutex<Instant>,
+    refreshing: tokio::sync::Mutex<()>,
     /// One change of slots at a time.
     changing: tokio::sync::Mutex<()>,
     versions: Versions,
@@ -326,6 +327,7 @@ impl Vault {
             id: control.header.vault(),
             control: RwLock::new(Some(Arc::new(control))),
             checked: Mutex::new(Instant::now()),
+            refreshing: tokio::sync::Mutex::new(()),
             changing: tokio::sync::Mutex::new(()),
             versions: Versions::default(),
         })))
@@ -380,36 +382,44 @@ impl Vault {
             *held = Some(Arc::clone(&control));
         }
         drop(held);
-        *self
-            .0
-            .checked
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.looked();
         Ok(control)
     }
 
     /// What a writer has to know: not older than the staleness bound.
     pub(crate) async fn fresh_control(&self) -> Result<Arc<Control>> {
+        if self.is_fresh() {
+            return self.control();
+        }
+        // Of many writers one looks.
+        let _one = self.0.refreshing.lock().await;
+        let control = self.control()?;
+        if self.is_fresh() {
+            return Ok(control);
+        }
+        let names = ChainNames::list(&self.0.store, Chain::Ledger).await?;
+        if names.ends_with(control.ledger.head()) {
+            self.looked();
+            return Ok(control);
+        }
+        self.refresh().await
+    }
+
+    fn is_fresh(&self) -> bool {
         let checked = *self
             .0
             .checked
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if checked.elapsed() <= self.0.options.staleness.0 && !self.0.options.staleness.0.is_zero()
-        {
-            return self.control();
-        }
-        let control = self.control()?;
-        let names = ChainNames::list(&self.0.store, Chain::Ledger).await?;
-        if names.ends_with(control.ledger.head()) {
-            *self
-                .0
-                .checked
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = Instant::now();
-            return Ok(control);
-        }
-        self.refresh().await
+        checked.elapsed() < self.0.options.staleness.0
+    }
+
+    fn looked(&self) {
+        *self
+            .0
+            .checked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// Reads header and ledger again. Never goes back.
