@@ -587,6 +587,23 @@ pub(crate) async fn catch_up(
     })
 }
 
+/// As `catch_up`, for whoever opens: with credentials of the store that only
+/// read, somebody else will have to append.
+pub(crate) async fn catch_up_if_allowed(
+    store: &Backend,
+    header: &Header,
+    secrets: &VaultSecrets,
+    ledger: Ledger,
+) -> Result<Ledger> {
+    if !ledger.is_behind(header, secrets) {
+        return Ok(ledger);
+    }
+    match catch_up(store, header, secrets, ledger).await {
+        Err(Error::AccessDenied { .. }) => read_ledger(store, header, secrets).await,
+        other => other,
+    }
+}
+
 /// Writes the first records of a vault. The claim of the first header decides
 /// who owns the prefix; what a creation leaves that died before is no vault.
 pub(crate) async fn create(store: &Backend, header: &Header, entry: &Entry) -> Result<()> {

@@ -208,7 +208,7 @@ impl VaultOptions {
             device::check_ledger(pins, &ledger)?;
         }
         found.repair(&store).await;
-        let ledger = control::catch_up(&store, &found.header, &secrets, ledger).await?;
+        let ledger = control::catch_up_if_allowed(&store, &found.header, &secrets, ledger).await?;
         Vault::assemble(
             store,
             self,
