@@ -150,6 +150,12 @@ impl Backend {
             .map_err(|error| Error::store(error, what))
     }
 
+    /// Whether the store shows an object.
+    pub(crate) async fn head(&self, path: &Path, what: &str) -> Result<()> {
+        let found = self.0.head(path).await;
+        found.map(drop).map_err(|error| Error::store(error, what))
+    }
+
     /// Lists stored objects below a prefix of whole segments.
     pub(crate) fn list(&self, prefix: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>> {
         self.0
@@ -173,9 +179,10 @@ impl Backend {
     }
 }
 
-/// A path that this crate made: lower-case letters, digits, `-`, `~`, `.` and `/`.
+/// A path that this crate made: lower-case letters, digits, `-`, `~`, `.` and `/`,
+/// taken as it is. `Path::from` would write `~` as `%7E`.
 pub(crate) fn stored(path: &str) -> Path {
-    Path::from(path)
+    Path::parse(path).unwrap_or_else(|_| Path::from(path))
 }
 
 /// An answer of the store: what it claims, and a body that is still to be read.

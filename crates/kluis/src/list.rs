@@ -174,11 +174,14 @@ impl Vault {
             .root()
             .store_path(&path)
             .map_err(|e| Error::core(e, text))?;
-        self.backend().delete(&stored(&place.path), text).await?;
+        let deleted = self.backend().delete(&stored(&place.path), text).await;
+        if !matches!(deleted, Ok(()) | Err(Error::NotFound { .. })) {
+            return deleted;
+        }
+        // Also behind one that is gone: whoever deleted it may have died here.
         for (record, _) in place.long_names.iter().rev() {
             let long = record.strip_suffix('~').unwrap_or(record);
-            let mut below = self.backend().list(Some(long));
-            if below.try_next().await?.is_some() {
+            if self.is_named(long, long != place.path).await? {
                 break;
             }
             match self.backend().delete(&stored(record), text).await {
@@ -186,7 +189,22 @@ impl Vault {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        deleted
+    }
+
+    /// Whether anything lies below a stored folder, or is an object of its name.
+    async fn is_named(&self, folder: &str, or_object: bool) -> Result<bool> {
+        if self.backend().list(Some(folder)).try_next().await?.is_some() {
+            return Ok(true);
+        }
+        if !or_object {
+            return Ok(false);
+        }
+        match self.backend().head(&stored(folder), folder).await {
+            Ok(()) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Deletes a stream of objects, some at a time, and gives each path back.
