@@ -109,6 +109,16 @@ impl Authorities {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn unverified(list: &[([u8; 32], u64)]) -> Self {
+        let list = list.iter().map(|(key, from)| Authority {
+            key: *key,
+            from: *from,
+            signature: None,
+        });
+        Self(list.collect())
+    }
+
     pub(crate) fn list(&self) -> &[Authority] {
         &self.0
     }

@@ -161,8 +161,59 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use minicbor::data::Type;
+
+    /// Any record of the subset.
+    pub(crate) enum Any {
+        Uint(u64),
+        Bytes(Vec<u8>),
+        Text(String),
+        Array(Vec<Any>),
+    }
+
+    impl Any {
+        fn read_at(from: &mut Reader<'_>, depth: usize) -> Result<Self> {
+            match from.0.datatype().map_err(|_| Error::Tampered)? {
+                Type::U8 | Type::U16 | Type::U32 | Type::U64 => from.uint().map(Self::Uint),
+                Type::Bytes => Ok(Self::Bytes(from.bytes(usize::MAX)?.to_vec())),
+                Type::String => Ok(Self::Text(from.text(usize::MAX)?.to_owned())),
+                Type::Array if depth < 16 => {
+                    let mut items = Vec::new();
+                    for _ in 0..from.array_of_any(usize::MAX)? {
+                        items.push(Self::read_at(from, depth + 1)?);
+                    }
+                    Ok(Self::Array(items))
+                }
+                _ => Err(Error::Tampered),
+            }
+        }
+    }
+
+    impl Record for Any {
+        fn write(&self, to: &mut Writer) {
+            match self {
+                Self::Uint(value) => {
+                    to.uint(*value);
+                }
+                Self::Bytes(bytes) => {
+                    to.bytes(bytes);
+                }
+                Self::Text(text) => {
+                    to.text(text);
+                }
+                Self::Array(items) => {
+                    to.array(items.len());
+                    items.iter().for_each(|item| item.write(to));
+                }
+            }
+        }
+
+        fn read(from: &mut Reader<'_>) -> Result<Self> {
+            Self::read_at(from, 0)
+        }
+    }
 
     struct Pair(u64, Vec<u8>);
 

@@ -48,6 +48,13 @@ pub(crate) struct Epoch {
     pub(crate) key: ContentKey,
 }
 
+impl Epoch {
+    /// Ascending by number; of one number, orphans first.
+    fn order(&self) -> (u32, bool, u64) {
+        (self.number, !self.orphan, self.opened)
+    }
+}
+
 /// A collection of objects that are shared and revoked together. A vault begins
 /// with one, its root.
 #[derive(Debug)]
@@ -57,7 +64,7 @@ pub struct Collection {
     pub(crate) name_key: NameKey,
     /// Epochs below are refused.
     pub(crate) floor: u32,
-    /// Ascending by number; of one number, orphans first. Not empty.
+    /// In the order of `Epoch::order`. Not empty.
     pub(crate) epochs: Vec<Epoch>,
 }
 
@@ -91,17 +98,17 @@ impl Collection {
             e.number == epoch.number && (epoch.orphan || !e.orphan) && bool::from(key)
         };
         if !self.epochs.iter().any(known) {
-            let order = |e: &Epoch| (e.number, !e.orphan, e.opened);
-            let at = self.epochs.partition_point(|e| order(e) <= order(&epoch));
+            let at = self.epochs.partition_point(|e| e.order() <= epoch.order());
             self.epochs.insert(at, epoch);
         }
     }
 
-    /// Whether the epochs of the chain could have come from entries before this
-    /// one: without order, which one is the last would be the writer's choice.
+    /// Whether the keys stand in their one order, and those of the chain could
+    /// have come from entries before this one.
     pub(crate) fn is_in_order(&self, sequence: u64) -> bool {
         let chain: Vec<&Epoch> = self.epochs.iter().filter(|e| !e.orphan).collect();
-        chain.last().is_some_and(|last| last.opened < sequence)
+        self.epochs.is_sorted_by_key(Epoch::order)
+            && chain.last().is_some_and(|last| last.opened < sequence)
             && chain
                 .windows(2)
                 .all(|e| e[0].number < e[1].number && e[0].opened <= e[1].opened)

@@ -110,6 +110,28 @@ impl VaultSecrets {
         &self.owners
     }
 
+    /// Someone who holds owner keys and nothing else.
+    #[cfg(test)]
+    pub(crate) fn of_owners(vault: VaultId, owners: Vec<OwnerKey>) -> Self {
+        Self {
+            vault,
+            root: RootKey::init_with(|_| {}),
+            authority: AuthoritySeed::init_with(|_| {}),
+            state: StateKey::init_with(|_| {}),
+            owners,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn root(&self) -> &RootKey {
+        &self.root
+    }
+
+    #[cfg(test)]
+    pub(crate) fn state(&self) -> &StateKey {
+        &self.state
+    }
+
     /// Whose secrets these are.
     pub fn vault(&self) -> VaultId {
         self.vault
@@ -510,6 +532,12 @@ impl Header {
             state,
             owners,
         })
+    }
+
+    /// Hash of the header before, and time.
+    #[cfg(test)]
+    pub(crate) fn fields(&self) -> (Option<RecordHash>, u64, &[u8]) {
+        (self.body.previous, self.body.written, &self.body.wrapped)
     }
 
     /// Whose header this is.

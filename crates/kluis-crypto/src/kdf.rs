@@ -15,6 +15,10 @@ macro_rules! labels {
         impl Label {
             $($(#[$attribute])* pub(crate) const $name: Self = Self($text);)*
             #[cfg(test)]
+            pub(crate) fn find(text: &str) -> Option<Self> {
+                Self::ALL.iter().find(|label| **label == text).map(|label| Self(label))
+            }
+            #[cfg(test)]
             pub(crate) const ALL: &[&str] = &[$($text),*];
         }
     };

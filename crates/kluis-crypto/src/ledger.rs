@@ -10,6 +10,7 @@ use crate::message::{self, Place};
 use crate::secret::secret_key;
 use crate::{CollectionId, Error, Position, RecordHash, Result, VaultId};
 use std::collections::{BTreeMap, BTreeSet};
+use zeroize::Zeroizing;
 
 secret_key! {
     /// Seals the owner's parts of ledger entries; a root rotation makes a new one.
@@ -23,7 +24,7 @@ secret_key! {
 const SNAPSHOT_EVERY: u64 = 64;
 
 /// What an entry decides.
-enum Action {
+pub(crate) enum Action {
     Collection(Collection),
     Epoch {
         collection: CollectionId,
@@ -366,6 +367,14 @@ impl Entry {
         &self.record
     }
 
+    /// Time, hash of the entry before, header, and settled orphans.
+    #[cfg(test)]
+    #[allow(clippy::type_complexity, reason = "a view for the test vectors")]
+    pub(crate) fn fields(&self) -> (u64, Option<RecordHash>, Option<Position>, &[RecordHash]) {
+        let body = &self.body;
+        (body.written, body.previous, body.header, &body.settled)
+    }
+
     /// The newest owner key that sealed a part.
     fn generation(&self) -> u64 {
         let owners = self
@@ -379,9 +388,9 @@ impl Entry {
         owners.max().unwrap_or(0)
     }
 
-    /// The actions of the owner's parts.
-    fn actions(&self, secrets: &VaultSecrets) -> Result<Vec<Action>> {
-        let mut actions = Vec::new();
+    /// The plaintext of the owner's parts.
+    pub(crate) fn owner_parts(&self, secrets: &VaultSecrets) -> Result<Vec<Zeroizing<Vec<u8>>>> {
+        let mut parts = Vec::new();
         for (index, (audience, sealed)) in self.body.parts.iter().enumerate() {
             let Audience::Owner(generation) = audience else {
                 continue;
@@ -392,8 +401,16 @@ impl Entry {
                 // Only a header newer than ours holds that key.
                 .ok_or(Error::Stale("vault header"))?;
             let place = part_place(self.body.sequence, index);
-            let plaintext = open_part(owner, &self.body.vault, &place, sealed)?;
-            actions.append(&mut Actions::decode(&plaintext)?.0);
+            parts.push(open_part(owner, &self.body.vault, &place, sealed)?);
+        }
+        Ok(parts)
+    }
+
+    /// The actions of the owner's parts.
+    pub(crate) fn actions(&self, secrets: &VaultSecrets) -> Result<Vec<Action>> {
+        let mut actions = Vec::new();
+        for part in self.owner_parts(secrets)? {
+            actions.append(&mut Actions::decode(&part)?.0);
         }
         Ok(actions)
     }
@@ -420,7 +437,7 @@ fn open_part(
     vault: &VaultId,
     place: &[u8],
     sealed: &[u8],
-) -> Result<zeroize::Zeroizing<Vec<u8>>> {
+) -> Result<Zeroizing<Vec<u8>>> {
     let place = Place {
         kind: "ledger",
         vault,
@@ -483,6 +500,17 @@ impl Ledger {
         header: &Header,
         secrets: &VaultSecrets,
     ) -> Result<Self> {
+        Self::assemble(head, entries, header.position(), header.ledger(), secrets)
+    }
+
+    /// As `read`, with the place of the header at hand and the entry it names.
+    pub(crate) fn assemble(
+        head: Position,
+        entries: impl IntoIterator<Item = Entry>,
+        header: Position,
+        named: Position,
+        secrets: &VaultSecrets,
+    ) -> Result<Self> {
         let mut entries: BTreeMap<Position, Entry> = entries
             .into_iter()
             .map(|entry| (entry.position, entry))
@@ -511,7 +539,6 @@ impl Ledger {
 
         // The header was written by someone who had checked this entry: a chain
         // that does not hold it is an older or another one.
-        let named = header.ledger();
         if named.sequence >= Self::window_start(head.sequence)
             && !chain.iter().any(|entry| entry.position == named)
         {
@@ -542,12 +569,8 @@ impl Ledger {
         }
 
         match ledger.header {
-            Some(named) if named.sequence > header.position().sequence => {
-                Err(Error::Stale("vault header"))
-            }
-            Some(named)
-                if named.sequence == header.position().sequence && named != header.position() =>
-            {
+            Some(newest) if newest.sequence > header.sequence => Err(Error::Stale("vault header")),
+            Some(newest) if newest.sequence == header.sequence && newest != header => {
                 Err(Error::Forked("vault header"))
             }
             _ => Ok(ledger),
@@ -719,6 +742,21 @@ impl Ledger {
     pub fn root(&self) -> &Collection {
         // `read` refuses a ledger without it.
         &self.collections[&self.root]
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_one(collection: Collection, sequence: u64) -> Self {
+        let hash = RecordHash([0; 32]);
+        Self {
+            head: Position { sequence, hash },
+            chain: Vec::new(),
+            header: None,
+            generation: 0,
+            root: collection.id,
+            collections: [(collection.id, collection)].into(),
+            orphans: BTreeSet::new(),
+            settled: BTreeSet::new(),
+        }
     }
 
     #[cfg(test)]
@@ -1174,6 +1212,7 @@ mod tests {
             vec![snapshot(&|c| c.epochs.clear())],
             vec![snapshot(&|c| c.epochs[0].orphan = true)],
             vec![snapshot(&add(0, 3, false))],
+            vec![snapshot(&add(0, 3, true))],
             vec![snapshot(&add(1, 64, false))],
             vec![Action::Snapshot(vec![
                 duplicate(ledger.root()),

@@ -46,6 +46,8 @@ mod secret;
 mod slot;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod vectors;
 
 pub use authority::Authorities;
 pub use collection::Collection;

@@ -121,16 +121,21 @@ impl Slot {
             sealed: Vec::new(),
         };
         let kek = slot.kek(credential, vault)?;
-        let okm = slot.expand(&kek, vault);
+        slot.wrap(&kek, vault, root)?;
+        Ok(slot)
+    }
+
+    fn wrap(&mut self, kek: &Kek, vault: &VaultId, root: &RootKey) -> Result<()> {
+        let okm = self.expand(kek, vault);
         let (key, commitment) = halves(&okm);
-        slot.commitment = *commitment;
+        self.commitment = *commitment;
         // The key is used once, for a salt is: a slot is never written again.
         let mut sealed = root.expose_secret().to_vec();
         let mut tag = [0; TAG];
         Aead::new(key).seal(&[0; 12], &[], &mut sealed, &mut tag)?;
         sealed.extend_from_slice(&tag);
-        slot.sealed = sealed;
-        Ok(slot)
+        self.sealed = sealed;
+        Ok(())
     }
 
     /// Unwraps the root key.
@@ -149,8 +154,11 @@ impl Slot {
         if let Some(params) = self.params {
             ceiling.check(params)?;
         }
-        let kek = self.kek(credential, vault)?;
-        let okm = self.expand(&kek, vault);
+        self.unwrap(&self.kek(credential, vault)?, vault)
+    }
+
+    pub(crate) fn unwrap(&self, kek: &Kek, vault: &VaultId) -> Result<RootKey> {
+        let okm = self.expand(kek, vault);
         let (key, commitment) = halves(&okm);
         if !bool::from(commitment.ct_eq(&self.commitment)) {
             return Err(Error::WrongCredentials);
@@ -167,7 +175,7 @@ impl Slot {
         opened.map(|()| root)
     }
 
-    fn kek(&self, credential: &Credential, vault: &VaultId) -> Result<Kek> {
+    pub(crate) fn kek(&self, credential: &Credential, vault: &VaultId) -> Result<Kek> {
         match (credential, self.params) {
             (Credential::Password(password), Some(params)) => stretch(password, &self.salt, params),
             (Credential::PasswordAndKeyfile(password, keyfile), Some(params)) => {
@@ -211,6 +219,33 @@ impl Slot {
         let mut okm = Zeroizing::new([0; 64]);
         kdf::expand(kek.expose_secret(), &info, &mut okm[..]);
         okm
+    }
+
+    /// A keychain slot, which no credential makes yet.
+    #[cfg(test)]
+    pub(crate) fn keychain(secret: &[u8; 32], vault: &VaultId, root: &RootKey) -> Result<Self> {
+        let mut slot = Self {
+            id: SlotId(random_bytes()?),
+            kind: SlotKind::Keychain,
+            created: 0,
+            params: None,
+            salt: random_bytes()?,
+            commitment: [0; 32],
+            sealed: Vec::new(),
+        };
+        slot.wrap(&slot.keychain_kek(secret, vault), vault, root)?;
+        Ok(slot)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn keychain_kek(&self, secret: &[u8; 32], vault: &VaultId) -> Kek {
+        Kek::derive(secret, Label::CHAIN_SECRET, &[vault.as_bytes(), &self.salt])
+    }
+
+    /// Salt, commitment and sealed key.
+    #[cfg(test)]
+    pub(crate) fn fields(&self) -> (&[u8; 32], &[u8; 32], &[u8]) {
+        (&self.salt, &self.commitment, &self.sealed)
     }
 
     /// Names the slot.

@@ -1,0 +1,616 @@
+//! Runs one case, as the second implementation does.
+
+use super::{File, field, hex};
+use crate::authority::Authorities;
+use crate::cbor::Record;
+use crate::cbor::tests::Any;
+use crate::collection::{Collection, ContentKey, Epoch, NameKey};
+use crate::credential::stretch;
+use crate::kdf::Label;
+use crate::ledger::OwnerKey;
+use crate::message::{self, Place};
+use crate::object::tests::{get, suite_2};
+use crate::padding::padme;
+use crate::testing::pattern;
+use crate::*;
+use data_encoding::HEXLOWER;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+type Fields = Vec<(String, Value)>;
+type Outcome = std::result::Result<Fields, &'static str>;
+
+fn class(error: Error) -> &'static str {
+    match error {
+        Error::Tampered => "tampered",
+        Error::WrongCredentials => "wrong_credentials",
+        Error::UnsupportedFormat(_) => "unsupported_format",
+        Error::LimitExceeded(_) => "limit_exceeded",
+        Error::InvalidInput(_) => "invalid_input",
+        Error::Stale(_) => "stale",
+        Error::Forked(_) => "forked",
+        Error::Randomness => "randomness",
+    }
+}
+
+/// The inputs of a case.
+pub(super) struct Case<'a> {
+    file: &'a File,
+    fields: &'a [(String, Value)],
+}
+
+impl Case<'_> {
+    fn get(&self, name: &str) -> Option<&Value> {
+        field(self.fields, name).or_else(|| field(&self.file.defaults, name))
+    }
+
+    fn raw(&self, name: &str) -> &Value {
+        self.get(name).unwrap_or_else(|| panic!("no field {name}"))
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        self.raw(name).as_u64().unwrap()
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.raw(name).as_str().unwrap()
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        self.resolve(self.raw(name), name)
+    }
+
+    fn fixed<const N: usize>(&self, name: &str) -> [u8; N] {
+        self.bytes(name).try_into().unwrap()
+    }
+
+    fn vault(&self) -> VaultId {
+        VaultId(self.fixed("vault_id"))
+    }
+
+    fn resolve(&self, value: &Value, name: &str) -> Vec<u8> {
+        if let Some(hex) = value.as_str() {
+            return HEXLOWER.decode(hex.as_bytes()).unwrap();
+        }
+        if let Some(length) = value.get("pattern") {
+            return pattern(length.as_u64().unwrap() as usize);
+        }
+        let other = value["case"].as_str().unwrap();
+        let found = |case: &&Vec<_>| field(case, "name") == Some(&json!(other));
+        let fields = self.file.cases.iter().find(found);
+        let name = value.get("field").map_or(name, |f| f.as_str().unwrap());
+        let file = self.file;
+        let case = Case {
+            file,
+            fields: fields.unwrap_or_else(|| panic!("no case {other}")),
+        };
+        let mut data = case.bytes(name);
+        for edit in value
+            .get("edits")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            data = self.edited(data, edit);
+        }
+        data
+    }
+
+    fn edited(&self, mut data: Vec<u8>, edit: &Value) -> Vec<u8> {
+        let place = |name: &str| {
+            let at = edit.get(name).map_or(0, |at| at.as_i64().unwrap());
+            (if at < 0 { at + data.len() as i64 } else { at }) as usize
+        };
+        let at = place("at");
+        if let Some(more) = edit.get("append") {
+            data.extend(self.resolve(more, ""));
+        } else if let Some(more) = edit.get("insert") {
+            data.splice(at..at, self.resolve(more, ""));
+        } else if edit.get("cut").is_some() {
+            data.truncate(place("cut"));
+        } else if let Some(count) = edit.get("remove") {
+            data.drain(at..at + count.as_u64().unwrap() as usize);
+        } else if let Some(count) = edit.get("swap") {
+            let with = place("with");
+            for i in 0..count.as_u64().unwrap() as usize {
+                data.swap(at + i, with + i);
+            }
+        } else if let Some(mask) = edit.get("xor") {
+            for (i, byte) in self.resolve(mask, "").into_iter().enumerate() {
+                data[at + i] ^= byte;
+            }
+        } else {
+            for (i, byte) in self.resolve(&edit["put"], "").into_iter().enumerate() {
+                data[at + i] = byte;
+            }
+        }
+        data
+    }
+
+    fn paths(&self, name: &str) -> BTreeMap<String, Vec<u8>> {
+        let files = self.get(name).and_then(Value::as_object);
+        let files = files.into_iter().flatten();
+        files
+            .map(|(path, data)| (path.clone(), self.resolve(data, path)))
+            .collect()
+    }
+
+    fn authorities(&self) -> Authorities {
+        let list = self.raw("authorities").as_array().unwrap().iter();
+        let list: Vec<_> = list
+            .map(|a| {
+                let key = self.resolve(&a[0], "");
+                (key.try_into().unwrap(), a[1].as_u64().unwrap())
+            })
+            .collect();
+        Authorities::unverified(&list)
+    }
+
+    fn owners(&self) -> VaultSecrets {
+        let owners = self.raw("owner_keys").as_array().unwrap().iter();
+        let owners = owners
+            .map(|owner| {
+                let owner = self.resolve(owner, "");
+                OwnerKey::init_with(|key| key.copy_from_slice(&owner))
+            })
+            .collect();
+        VaultSecrets::of_owners(self.vault(), owners)
+    }
+}
+
+fn bytes_of(credential: &Value, name: &str) -> Vec<u8> {
+    let hex = credential[name].as_str().unwrap();
+    HEXLOWER.decode(hex.as_bytes()).unwrap()
+}
+
+fn password(bytes: &[u8]) -> Result<Password> {
+    std::str::from_utf8(bytes)
+        .map(Password::new)
+        .map_err(|_| Error::invalid("not UTF-8"))
+}
+
+fn credential(value: &Value) -> Result<Credential> {
+    let get = |name| bytes_of(value, name);
+    Ok(match value["kind"].as_str().unwrap() {
+        "password" => password(&get("password"))?.into(),
+        "password_keyfile" => Credential::PasswordAndKeyfile(
+            password(&get("password"))?,
+            Keyfile::from_bytes(&get("keyfile"))?,
+        ),
+        "recovery_phrase" => RecoveryPhrase::parse(value["phrase"].as_str().unwrap())?.into(),
+        other => panic!("{other}"),
+    })
+}
+
+fn out(fields: &[(&str, Value)]) -> Fields {
+    fields
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()))
+        .collect()
+}
+
+/// Long outputs are told by their hash.
+fn long(bytes: &[u8]) -> Value {
+    if bytes.len() <= 64 {
+        hex(bytes)
+    } else if bytes == pattern(bytes.len()) {
+        json!({ "pattern": bytes.len() })
+    } else {
+        json!({ "sha256": hex(&Sha256::digest(bytes)), "length": bytes.len() })
+    }
+}
+
+pub(super) fn run(file: &File, op: &str, fields: &[(String, Value)]) -> Outcome {
+    let case = Case { file, fields };
+    match (file.name, op) {
+        ("kdf", "kdf") => kdf(&case),
+        ("kdf", "argon2id") => argon2id(&case),
+        ("kdf", "object_keys") => Ok(object_keys(&case)),
+        ("kdf", "record") => record(&case),
+        ("kdf", "cbor") => Any::decode(&case.bytes("cbor")).map(|_| Vec::new()),
+        ("passwords", "normalize") => password(&case.bytes("password"))
+            .and_then(|password| Ok(out(&[("output", hex(&password.normalized()?))]))),
+        ("passwords", "phrase") => RecoveryPhrase::parse(case.text("phrase"))
+            .map(|phrase| out(&[("output", hex(phrase.expose_secret()))])),
+        ("passwords", "keyfile") => Keyfile::from_bytes(&case.bytes("keyfile")).map(|_| Vec::new()),
+        ("slots", "open") => slot(&case),
+        ("header", "read") => header(&case),
+        ("header", "choose") => choose(&case),
+        ("ledger", "entry") => entry(&case),
+        ("ledger", "chain") => chain(&case),
+        ("names", "seal") => seal_names(&case),
+        ("names", "open") => return open_names(&case),
+        ("objects", "open") => object(&case),
+        ("padding", "padme") => Ok(out(&[("padded", json!(padme(case.number("length"))))])),
+        ("lengths", _) => lengths(&case, op),
+        ("kit", "read") => RecoveryKit::parse(case.text("kit")).map(|kit| {
+            let entries: Vec<_> = kit.entries().map(hex).collect();
+            out(&[
+                ("header", hex(kit.header().as_bytes())),
+                ("entries", json!(entries)),
+            ])
+        }),
+        (file, op) => panic!("{file} {op}"),
+    }
+    .map_err(class)
+}
+
+fn kdf(case: &Case<'_>) -> Result<Fields> {
+    let contexts = case.get("contexts").and_then(Value::as_array);
+    let contexts: Vec<Vec<u8>> = contexts
+        .into_iter()
+        .flatten()
+        .map(|context| case.resolve(context, ""))
+        .collect();
+    let contexts: Vec<&[u8]> = contexts.iter().map(Vec::as_slice).collect();
+    let label = Label::find(case.text("label")).unwrap();
+    let mut output = [0; 32];
+    crate::kdf::derive(&case.fixed("key"), label, &contexts, &mut output);
+    Ok(out(&[("output", hex(&output))]))
+}
+
+fn argon2id(case: &Case<'_>) -> Result<Fields> {
+    let [m, t, p] = ["m", "t", "p"].map(|n| u32::try_from(case.number(n)).unwrap_or(u32::MAX));
+    let params = KdfParams::from_stored(m, t, p)?;
+    let password = Password::from_bytes(&case.bytes("password"));
+    let kek = stretch(&password, &case.fixed("salt"), params)?;
+    Ok(out(&[("output", hex(kek.expose_secret()))]))
+}
+
+fn object_keys(case: &Case<'_>) -> Fields {
+    let path = case.raw("path").as_array().unwrap();
+    let path: Vec<&str> = path.iter().map(|s| s.as_str().unwrap()).collect();
+    let mut names = vec![NameKey::init_with(|key| *key = case.fixed("nk"))];
+    let mut contents = vec![ContentKey::init_with(|key| *key = case.fixed("ck"))];
+    let vault_path = VaultPath::parse(&path.join("/")).unwrap();
+    let ik = contents[0].object_key(&vault_path);
+    for folder in &path[..path.len() - 1] {
+        let context: [&[u8]; 1] = [folder.as_bytes()];
+        let name = names.last().unwrap().expose_secret();
+        names.push(NameKey::derive(name, Label::DIR, &context));
+        let content = contents.last().unwrap().expose_secret();
+        contents.push(ContentKey::derive(content, Label::SUB, &context));
+    }
+    let mut mk = [0; 32];
+    let salt: [u8; 24] = case.fixed("salt");
+    crate::kdf::derive(ik.expose_secret(), Label::MESSAGE, &[&salt], &mut mk);
+    let names: Vec<_> = names.iter().map(|k| hex(k.expose_secret())).collect();
+    let contents: Vec<_> = contents.iter().map(|k| hex(k.expose_secret())).collect();
+    out(&[
+        ("name_keys", json!(names)),
+        ("content_keys", json!(contents)),
+        ("ik", hex(ik.expose_secret())),
+        ("mk", hex(&mk)),
+    ])
+}
+
+fn record(case: &Case<'_>) -> Result<Fields> {
+    let place = Place {
+        kind: case.text("kind").to_owned().leak(),
+        vault: &case.vault(),
+        place: &case.bytes("place"),
+    };
+    let plaintext = message::open(&case.fixed("key"), &place, &case.bytes("sealed"))?;
+    Ok(out(&[("plaintext", long(&plaintext))]))
+}
+
+fn slot(case: &Case<'_>) -> Result<Fields> {
+    let slot = Slot::decode(&case.bytes("slot"))?;
+    let vault = case.vault();
+    let given = case.raw("credential");
+    let kek = if given["kind"] == "keychain_secret" {
+        if slot.kind() != SlotKind::Keychain {
+            return Err(Error::WrongCredentials);
+        }
+        slot.keychain_kek(&bytes_of(given, "secret").try_into().unwrap(), &vault)
+    } else {
+        let credential = credential(given)?;
+        // What applications call.
+        slot.open(&credential, &vault, KdfCeiling::default())?;
+        slot.kek(&credential, &vault)?
+    };
+    let root = slot.unwrap(&kek, &vault)?;
+    Ok(out(&[
+        ("kek", hex(kek.expose_secret())),
+        ("root_key", hex(root.expose_secret())),
+    ]))
+}
+
+fn header(case: &Case<'_>) -> Result<Fields> {
+    let header = Header::parse(&case.bytes("header"))?;
+    if case.get("vault_id").is_some() && case.vault() != header.vault() {
+        return Err(Error::Tampered);
+    }
+    let (previous, time, _) = header.fields();
+    let mut fields = out(&[
+        ("hash", hex(header.position().hash.as_bytes())),
+        ("suite", json!(header.suite().number())),
+        ("sequence", json!(header.position().sequence)),
+        (
+            "previous",
+            hex(previous.as_ref().map_or(&[], |h| &h.as_bytes()[..])),
+        ),
+        ("time", json!(time)),
+        ("ledger_sequence", json!(header.ledger().sequence)),
+        ("ledger_hash", hex(header.ledger().hash.as_bytes())),
+        ("authority", hex(header.authorities().current())),
+    ]);
+    if let Some(given) = case.get("credential") {
+        let (secrets, _) = header.open(&credential(given)?, KdfCeiling::default())?;
+        let owners: Vec<_> = secrets
+            .owners()
+            .iter()
+            .map(|k| hex(k.expose_secret()))
+            .collect();
+        fields.extend(out(&[
+            ("root_key", hex(secrets.root().expose_secret())),
+            ("authority_seed", hex(secrets.authority().expose_secret())),
+            ("state_key", hex(secrets.state().expose_secret())),
+            ("owner_keys", json!(owners)),
+        ]));
+    }
+    Ok(fields)
+}
+
+/// (sequence, hash) of every claim, the highest first.
+fn claims(store: &BTreeMap<String, Vec<u8>>, folder: &str) -> Vec<Position> {
+    let claims = store.iter().filter_map(|(path, data)| {
+        let name = path.strip_prefix(folder)?.strip_prefix('/')?;
+        let sequence = (name.len() == 16).then(|| u64::from_str_radix(name, 16).ok())??;
+        let hash = RecordHash::from_bytes(data)?;
+        Some(Position { sequence, hash })
+    });
+    let mut claims: Vec<_> = claims.collect();
+    claims.sort();
+    claims.reverse();
+    claims
+}
+
+fn stored<'a>(
+    store: &'a BTreeMap<String, Vec<u8>>,
+    folder: &str,
+    at: &Position,
+) -> Option<&'a [u8]> {
+    let data = store.get(&format!("{folder}/{:016x}-{}", at.sequence, at.hash))?;
+    (RecordHash::of(data) == at.hash).then_some(data)
+}
+
+/// docs/FORMAT.md, section 3, Reading: what the crate `kluis` does with a store.
+fn choose(case: &Case<'_>) -> Result<Fields> {
+    let store = case.paths("store");
+    let claims = claims(&store, "k/h");
+    let mut found = Vec::new();
+    let mut failure = None;
+    for copy in ["kluis.vault", "k/header"] {
+        match store.get(copy).map(|data| Header::parse(data)) {
+            Some(Ok(header)) => found.push(header),
+            Some(Err(error)) => failure = failure.or(Some(error)),
+            None => {}
+        }
+    }
+    let claimed = claims.iter().find_map(|claim| {
+        let header = Header::parse(stored(&store, "k/h", claim)?).ok()?;
+        (header.position() == *claim).then_some(header)
+    });
+    found.extend(claimed);
+    if found.iter().any(|header| header.vault() != case.vault()) {
+        return Err(Error::Tampered);
+    }
+    let chosen = found
+        .iter()
+        .max_by_key(|h| (h.position().sequence, claims.contains(&h.position())))
+        .ok_or(failure.unwrap_or(Error::Tampered))?;
+    Ok(out(&[("hash", hex(chosen.position().hash.as_bytes()))]))
+}
+
+fn entry(case: &Case<'_>) -> Result<Fields> {
+    let entry = Entry::parse(&case.bytes("entry"), &case.vault(), &case.authorities())?;
+    let secrets = case.owners();
+    entry.actions(&secrets)?;
+    let parts: Vec<_> = entry
+        .owner_parts(&secrets)?
+        .iter()
+        .map(|p| hex(p))
+        .collect();
+    let (time, previous, header, settled) = entry.fields();
+    let settled: Vec<_> = settled.iter().map(|hash| hex(hash.as_bytes())).collect();
+    Ok(out(&[
+        ("hash", hex(entry.position().hash.as_bytes())),
+        ("sequence", json!(entry.position().sequence)),
+        ("time", json!(time)),
+        (
+            "previous",
+            hex(previous.as_ref().map_or(&[], |h| &h.as_bytes()[..])),
+        ),
+        (
+            "header",
+            header.map_or(json!([]), |at| {
+                json!([at.sequence, hex(at.hash.as_bytes())])
+            }),
+        ),
+        ("settled", json!(settled)),
+        ("actions", json!(parts)),
+    ]))
+}
+
+/// docs/FORMAT.md, section 4, Reading: what the crate `kluis` does with a store.
+fn chain(case: &Case<'_>) -> Result<Fields> {
+    let store = case.paths("store");
+    let (vault, authorities) = (case.vault(), case.authorities());
+    let at = case.raw("at");
+    let position = |kind: &str| Position {
+        sequence: at[format!("{kind}_sequence")].as_u64().unwrap(),
+        hash: RecordHash::from_bytes(&case.resolve(&at[format!("{kind}_hash")], "")).unwrap(),
+    };
+    let (header, named) = (position("header"), position("ledger"));
+    let mut heads = claims(&store, "k/l");
+    heads.push(named);
+    heads.sort();
+    let load = |at: &Position| {
+        let entry = Entry::parse(stored(&store, "k/l", at)?, &vault, &authorities).ok()?;
+        (entry.position() == *at).then_some(entry)
+    };
+    let head = heads.iter().rev().find(|head| load(head).is_some());
+    // The entry that the header names is gone, and so is everything behind it.
+    let head = *head
+        .filter(|head| **head >= named)
+        .ok_or(Error::Stale("ledger"))?;
+    let entries = store.iter().filter_map(|(path, data)| {
+        let name = path.strip_prefix("k/l/")?;
+        let sequence = u64::from_str_radix(name.get(..16)?, 16).ok()?;
+        let hash = name.get(17..)?.parse().ok()?;
+        let found = load(&Position { sequence, hash })?;
+        (found.as_bytes() == data).then_some(found)
+    });
+    let entries: Vec<_> = entries.collect();
+    let ledger = Ledger::assemble(head, entries, header, named, &case.owners())?;
+    let root = ledger.root();
+    let epochs: Vec<_> = root
+        .epochs
+        .iter()
+        .map(|e| {
+            json!([
+                e.number,
+                e.opened,
+                u8::from(e.orphan),
+                hex(e.key.expose_secret())
+            ])
+        })
+        .collect();
+    Ok(out(&[
+        ("sequence", json!(ledger.head().sequence)),
+        ("hash", hex(ledger.head().hash.as_bytes())),
+        (
+            "collections",
+            json!([{
+                "id": hex(root.id.as_bytes()),
+                "mount": "",
+                "options": u8::from(root.padded),
+                "nk": hex(root.name_key.expose_secret()),
+                "floor": root.floor,
+                "epochs": epochs,
+            }]),
+        ),
+    ]))
+}
+
+fn collection(case: &Case<'_>) -> Collection {
+    Collection {
+        id: CollectionId([0; 16]),
+        padded: false,
+        name_key: NameKey::init_with(|key| *key = case.fixed("nk")),
+        floor: 0,
+        epochs: Vec::new(),
+    }
+}
+
+fn seal_names(case: &Case<'_>) -> Result<Fields> {
+    let path = VaultPath::parse(case.text("path"))?;
+    let stored = collection(case).store_path(&path)?;
+    let below = |path: &str| path.strip_prefix("o/").unwrap().to_owned();
+    let long: Map<String, Value> = stored
+        .long_names
+        .iter()
+        .map(|(path, record)| (below(path), hex(record)))
+        .collect();
+    Ok(out(&[
+        ("stored", json!(below(&stored.path))),
+        ("long", Value::from(long)),
+    ]))
+}
+
+fn open_names(case: &Case<'_>) -> Outcome {
+    let long = case.paths("long");
+    let mut names = FolderNames::of(&collection(case));
+    let (mut path, mut here) = (Vec::new(), String::new());
+    for stored in case.text("stored").split('/') {
+        here.push_str(stored);
+        let segment = match names.decrypt(stored) {
+            DecodedSegment::Name(segment) => segment,
+            DecodedSegment::Long => long
+                .get(&format!("{here}~"))
+                .and_then(|record| names.decrypt_long(stored, record).ok())
+                .ok_or("foreign")?,
+            DecodedSegment::LongNameRecord | DecodedSegment::Foreign => return Err("foreign"),
+        };
+        here.push('/');
+        names = names.child(&segment);
+        path.push(segment);
+    }
+    Ok(out(&[("path", json!(path.join("/")))]))
+}
+
+fn object(case: &Case<'_>) -> Result<Fields> {
+    let keys = case.raw("epochs").as_array().unwrap().iter();
+    let epochs = keys.map(|epoch| Epoch {
+        number: epoch[0].as_u64().unwrap() as u32,
+        opened: epoch[1].as_u64().unwrap(),
+        orphan: epoch[2].as_u64().unwrap() == 1,
+        key: ContentKey::init_with(|key| key.copy_from_slice(&case.resolve(&epoch[3], ""))),
+    });
+    let collection = Collection {
+        id: CollectionId(case.fixed("collection")),
+        padded: false,
+        name_key: NameKey::init_with(|_| {}),
+        floor: case.get("floor").map_or(0, |floor| floor.as_u64().unwrap()) as u32,
+        epochs: epochs.collect(),
+    };
+    let ledger = Ledger::of_one(collection, case.number("ledger_sequence"));
+    let path = VaultPath::parse(case.text("path"))?;
+    let suite = Suite::from_number(case.number("suite"))?;
+    let object = case.bytes("object");
+    let header = object.first_chunk().ok_or(Error::Tampered)?;
+    let opener = Opener::new(header, &case.vault(), suite, &ledger, &path)?;
+    let mut content = get(&opener, &object)?;
+    let length = content.len();
+    if let Some(range) = case.get("range") {
+        let [from, to] = [0, 1].map(|i| (range[i].as_u64().unwrap() as usize).min(length));
+        content = content[from..to].to_vec();
+    }
+    let outside = case
+        .get("attributes_outside")
+        .map(|_| case.bytes("attributes_outside"));
+    let metadata = opener.metadata(outside.as_deref())?;
+    let attributes: Vec<_> = metadata
+        .attributes
+        .iter()
+        .map(|(n, v)| json!([n, v]))
+        .collect();
+    let stamp = u32::from_be_bytes(header[12..16].try_into().unwrap());
+    Ok(out(&[
+        ("version", json!(opener.version())),
+        ("stamp", json!(stamp)),
+        ("epoch", json!(opener.epoch())),
+        ("length", json!(length)),
+        (
+            "padded_length",
+            json!(plaintext_length(object.len() as u64)?),
+        ),
+        (
+            "mtime",
+            metadata
+                .mtime
+                .map_or(Value::Null, |m| json!([m.seconds, m.nanoseconds])),
+        ),
+        ("expiry", json!(metadata.expires)),
+        ("attributes", json!(attributes)),
+        ("plaintext", long(&content)),
+    ]))
+}
+
+fn lengths(case: &Case<'_>, op: &str) -> Result<Fields> {
+    let suite = case.number("suite");
+    let (name, value) = match (op, suite) {
+        ("stored", 1) => ("stored", sealed_length(case.number("plaintext"))?),
+        ("stored", _) => ("stored", suite_2::stored(case.number("plaintext"))),
+        ("plaintext", 1) => ("plaintext", plaintext_length(case.number("stored"))?),
+        ("plaintext", _) => (
+            "plaintext",
+            suite_2::plaintext(case.number("stored")).ok_or(Error::Tampered)?,
+        ),
+        (_, 1) => ("start", chunk_offset(case.number("chunk"))),
+        _ => ("start", suite_2::chunk(case.number("chunk"))),
+    };
+    Ok(out(&[(name, json!(value))]))
+}
