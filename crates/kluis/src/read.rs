@@ -129,6 +129,9 @@ impl Vault {
         path: impl AsRef<str>,
         ranges: &[Range<u64>],
     ) -> Result<Vec<Bytes>> {
+        for range in ranges {
+            not_empty(range)?;
+        }
         match self.ranges_once(path.as_ref(), ranges).await {
             Err(Error::Conflict { .. }) => self.ranges_once(path.as_ref(), ranges).await,
             other => other,
@@ -136,7 +139,7 @@ impl Vault {
     }
 
     async fn ranges_once(&self, text: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let found = Found::open(self, text, NEAR.min(SEALED_CHUNK_LENGTH as u64)).await?;
+        let found = Found::open(self, text, chunk_offset(1)).await?;
         let length = found.content_length(self).await?;
         let mut wanted = Vec::with_capacity(ranges.len());
         for range in ranges {
@@ -184,6 +187,9 @@ impl Vault {
     /// A read of several requests runs again, once, if the object was replaced
     /// between two of them.
     async fn read(&self, text: &str, range: Option<GetRange>) -> Result<Object> {
+        if let Some(GetRange::Bounded(range)) = &range {
+            not_empty(range)?;
+        }
         match self.read_once(text, range.as_ref()).await {
             Err(Error::Conflict { .. }) => self.read_once(text, range.as_ref()).await,
             other => other,
@@ -462,15 +468,18 @@ impl Found {
         end: bool,
     ) -> Result<BoxStream<'static, Result<Bytes>>> {
         let first = range.start / CHUNK_LENGTH as u64;
-        let behind = match range.is_empty() {
+        let mut behind = match range.is_empty() {
             true => first,
             false => range.end.div_ceil(CHUNK_LENGTH as u64),
         };
-        let touches_end = end || range.end >= self.padded;
-        if touches_end
-            && (range.is_empty() || behind - first >= UNIT_CHUNKS || behind < self.chunks())
-        {
-            self.read_end(vault).await?;
+        if end || range.end >= self.padded {
+            // In one request where the last chunk is near and all of it one unit.
+            let chunks = self.chunks();
+            if !range.is_empty() && chunks - behind <= GAP_CHUNKS && chunks - first < UNIT_CHUNKS {
+                behind = chunks;
+            } else {
+                self.read_end(vault).await?;
+            }
         }
         if range.is_empty() {
             return Ok(futures_util::stream::empty().boxed());
@@ -614,6 +623,15 @@ async fn read_source(source: &mut Source, out: &mut [u8], offset: u64, what: &st
     }
 }
 
+/// Refuses a range that is none before any request.
+fn not_empty(range: &Range<u64>) -> Result<()> {
+    if range.is_empty() {
+        let Range { start, end } = range;
+        return Err(Error::invalid(format!("the range {start}..{end} is empty")));
+    }
+    Ok(())
+}
+
 /// A range of the content, as object_store defines them. One that depends on the
 /// length is given out after the length was authenticated.
 async fn resolve(
@@ -629,9 +647,6 @@ async fn resolve(
         ))
     };
     match *range {
-        GetRange::Bounded(Range { start, end }) if start >= end => {
-            Err(Error::invalid(format!("the range {start}..{end} is empty")))
-        }
         GetRange::Bounded(Range { start, .. }) | GetRange::Offset(start) if start >= length => {
             // An empty rest is an answer, if the length is true.
             found.read_end(vault).await?;

@@ -385,8 +385,10 @@ impl Feed {
         while zeros == 0 && !tail.is_empty() && !unit.is_full() {
             tail.drain(..unit.push(&tail));
         }
-        // A full unit is never the last: an empty chunk follows it.
+        // A full unit is never the last: an empty chunk follows it, as it does
+        // behind the last full chunk of another, which has to have room for it.
         self.done = !unit.is_full();
+        unit.room();
         self.filler = Some((zeros, tail));
         Ok(())
     }
