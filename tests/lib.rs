@@ -9,12 +9,22 @@
 
 use kluis::object_store::local::LocalFileSystem;
 use kluis::object_store::memory::InMemory;
+use kluis::object_store::path::Path;
 use kluis::object_store::prefix::PrefixStore;
-use kluis::object_store::{ObjectStore, parse_url_opts};
-use kluis::{KdfParams, Password, Vault, VaultOptions};
+use kluis::object_store::{ObjectStore, ObjectStoreExt, parse_url_opts};
+use kluis::{KdfParams, Password, Result, Vault, VaultOptions};
+use kluis_adversary::HostileStore;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
+
+/// Bytes of content in a full chunk.
+pub const CHUNK: usize = 16_384;
+/// Stored bytes before the first chunk.
+pub const HEADER: usize = 256;
+/// Stored bytes of a full chunk.
+pub const SEALED: usize = CHUNK + 16;
 
 /// The cheapest Argon2id that a header may ask for.
 ///
@@ -27,6 +37,11 @@ pub fn cheap() -> KdfParams {
 /// The password of every test.
 pub fn password() -> Password {
     Password::new("correct horse battery staple")
+}
+
+/// Another one.
+pub fn other_password() -> Password {
+    Password::new("purple elephants sing softly")
 }
 
 /// Options with the cheapest password.
@@ -43,6 +58,70 @@ pub async fn vault(store: &Arc<dyn ObjectStore>) -> Vault {
         .create(Arc::clone(store), password())
         .await
         .expect("a new vault")
+}
+
+/// A new vault in memory, in a store that lies on demand.
+///
+/// # Panics
+/// If it cannot be made.
+pub async fn hostile_vault() -> (HostileStore, Vault) {
+    let store = HostileStore::new(InMemory::new());
+    let vault = vault(&as_store(&store)).await;
+    (store, vault)
+}
+
+/// The same store as the vault takes it.
+pub fn as_store(store: &HostileStore) -> Arc<dyn ObjectStore> {
+    Arc::new(store.clone())
+}
+
+/// Opens a vault with the password of every test.
+///
+/// # Errors
+/// Those of opening.
+pub async fn open(store: &HostileStore) -> Result<Vault> {
+    open_with(store, password()).await
+}
+
+/// Opens a vault.
+///
+/// # Errors
+/// Those of opening.
+pub async fn open_with(store: &HostileStore, password: Password) -> Result<Vault> {
+    options().open(as_store(store), password).await
+}
+
+/// The whole content of an object.
+///
+/// # Errors
+/// Those of reading.
+pub async fn read(vault: &Vault, path: &str) -> Result<Vec<u8>> {
+    Ok(vault.get(path).await?.bytes().await?.to_vec())
+}
+
+/// A store of its own with these objects in it.
+///
+/// # Panics
+/// Never: memory takes them.
+pub async fn store_of<'a>(objects: impl IntoIterator<Item = (&'a Path, &'a [u8])>) -> InMemory {
+    let store = InMemory::new();
+    for (path, bytes) in objects {
+        let bytes = bytes.to_vec();
+        store.put(path, bytes.into()).await.expect("in memory");
+    }
+    store
+}
+
+/// All that lies in a store, without a trace in its journal.
+///
+/// # Panics
+/// Never: memory gives it out.
+pub async fn contents(store: &HostileStore) -> BTreeMap<String, Vec<u8>> {
+    let contents = store.contents().await.expect("in memory");
+    contents
+        .into_iter()
+        .map(|(path, bytes)| (path.to_string(), bytes.to_vec()))
+        .collect()
 }
 
 /// Bytes that depend on their place.
