@@ -196,7 +196,7 @@ impl FolderNames {
     /// The IV is a PRF of the plaintext under a key of its own, so that two names
     /// share a keystream only if they are equal (SIV: Rogaway and Shrimpton,
     /// "A Provable-Security Treatment of the Key-Wrap Problem", 2006).
-    fn seal(&self, segment: &str) -> Vec<u8> {
+    pub(crate) fn seal(&self, segment: &str) -> Vec<u8> {
         let padded = (segment.len() / BLOCK + 1) * BLOCK;
         let mut sealed = Vec::with_capacity(IV + padded);
         sealed.extend_from_slice(&[0; IV]);

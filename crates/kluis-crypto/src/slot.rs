@@ -199,7 +199,7 @@ impl Slot {
 
     /// `key ‖ commitment = Expand(KEK, "kluis/v1/slot" ‖ 0x00 ‖ lp(vault id) ‖ lp(slot id)
     /// ‖ lp(kind) ‖ lp(parameters) ‖ lp(salt), 64)`
-    fn expand(&self, kek: &Kek, vault: &VaultId) -> Zeroizing<[u8; 64]> {
+    pub(crate) fn expand(&self, kek: &Kek, vault: &VaultId) -> Zeroizing<[u8; 64]> {
         let kind = self.kind.number().to_be_bytes();
         let mut params = Writer::new();
         KdfParams::write(self.params, &mut params);
