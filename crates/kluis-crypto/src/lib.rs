@@ -41,6 +41,8 @@ mod message;
 mod name;
 mod object;
 mod padding;
+#[cfg(test)]
+mod primitives;
 mod random;
 mod secret;
 mod slot;
