@@ -316,7 +316,8 @@ mod tests {
             }
         }
         let long = sealed(3 * CHUNK + 17);
-        let near = |n: usize| n < BODY + 40 || (n - BODY) % SEALED_CHUNK < 40 || n % 499 == 0;
+        let near =
+            |n: usize| n < BODY + 40 || (n - BODY) % SEALED_CHUNK < 40 || n.is_multiple_of(499);
         for length in (0..long.len()).filter(|n| near(*n)) {
             assert_eq!(open(&KEY, &PLACE, &long[..length]), Err(Error::Tampered));
         }

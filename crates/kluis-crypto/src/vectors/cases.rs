@@ -1799,7 +1799,7 @@ fn objects() {
         }
         let known = |length: u8| [(1, vec![4]), (31, vec![length])];
         let end = [(1usize, &[8u8][..])];
-        fn parts<'a>(of: &'a [(usize, Vec<u8>)]) -> Vec<(usize, &'a [u8])> {
+        fn parts(of: &[(usize, Vec<u8>)]) -> Vec<(usize, &[u8])> {
             of.iter().map(|(at, part)| (*at, &part[..])).collect()
         }
         for (name, length, text, expect) in [
