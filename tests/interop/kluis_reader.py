@@ -431,7 +431,7 @@ class Entry:
                 continue
             require(audience[:1] == [0], "an audience is unknown", UnsupportedFormat)
             row(uint, uint)(audience)
-            require(audience[1] < len(owner_keys), "an owner part has no key")
+            require(audience[1] < len(owner_keys), "an owner part has no key", Stale)
             key = kdf(owner_keys[audience[1]], "owner", self.vault_id)
             found.append(open_record(key, "ledger", self.vault_id, u64(self.sequence) + u32(i), sealed))
         return found
@@ -482,16 +482,16 @@ class Ledger:
                 last = load(sequence, digest)
                 break
             except Tampered:
-                require((sequence, digest) != (named_sequence, named_hash), "the entry that the header names is gone")
+                require((sequence, digest) != (named_sequence, named_hash), "the entry that the header names is gone", Stale)
         chain = [last]
         while chain[-1].sequence % 64:
             chain.append(load(chain[-1].sequence - 1, chain[-1].previous))
         require(named_sequence < chain[-1].sequence or (named_sequence, named_hash) in [(e.sequence, e.hash) for e in chain],
-                "the entry that the header names is not in the ledger")
+                "the entry that the header names is not in the ledger", Stale)
         for entry in chain:
             if entry.header:
                 require(entry.header[0] < header_sequence or entry.header == [header_sequence, header_hash],
-                        "the header is older than the ledger")
+                        "the header is older than the ledger", Stale)
         self.last, self.collections = last, {}
         for entry in reversed(chain):
             apply_actions(self.collections, entry.sequence, entry.actions(owner_keys))
