@@ -117,7 +117,7 @@ class Session:
             self.compare("keyfile-vault", *by_password, "--keyfile", keyfile)
         with test("command: a recovery phrase"):
             phrase = self.home / "phrase"
-            phrase.write_text(find_phrase(self.kluis("plain", "key", "add", "--recovery-phrase")))
+            phrase.write_text(find_phrase(self.kluis("plain", "key", "add", "--new-recovery-phrase")))
             (self.home / "plain.out").rename(self.home / "first.out")
             self.compare("plain", "--phrase-file", phrase)
         with test("command: a recovery kit"):
