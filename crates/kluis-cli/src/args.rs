@@ -1,0 +1,374 @@
+//! The command line: one definition for parsing, help, completions and man pages.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Encrypts files before they are uploaded to any object store, and gets them back.
+///
+/// An argument in a vault starts with `:` (the vault of --vault, KLUIS_VAULT or
+/// the configuration) or with `NAME:` (one from the configuration); everything
+/// else is a local path. Commands that take only vault paths need no colon.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kluis",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 ok, 1 error, 2 usage, 3 some items failed, 10 no vault there, \
+        11 changed meanwhile, 12 wrong credentials, 13 a stored record is not what was written, \
+        14 already exists, 15 access denied, 16 not found, 17 store unreachable, 130 interrupted."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Common {
+    /// The vault of `:paths`: a folder, a URL (s3://, gs://, az://, file://), or a NAME of the
+    /// configuration; otherwise KLUIS_VAULT, otherwise `default` of the configuration
+    #[arg(long, global = true, value_name = "URL|NAME", help_heading = "Vault")]
+    pub(crate) vault: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) secrets: Secrets,
+    /// Only errors
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Output"
+    )]
+    pub(crate) quiet: bool,
+    /// A line for each item
+    #[arg(short, long, global = true, help_heading = "Output")]
+    pub(crate) verbose: bool,
+    /// One JSON object a line, see docs/CLI.md
+    #[arg(long, global = true, help_heading = "Output")]
+    pub(crate) json: bool,
+}
+
+/// What opens a vault. Never the secret itself: arguments are public.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Secrets {
+    /// Read the password from FILE; one trailing newline is not part of it
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Vault")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Read the password from the output of `sh -c COMMAND`
+    #[arg(long, global = true, value_name = "COMMAND", help_heading = "Vault")]
+    pub(crate) password_command: Option<String>,
+    /// Read the password from an open file descriptor
+    #[arg(long, global = true, value_name = "N", help_heading = "Vault")]
+    pub(crate) password_fd: Option<u32>,
+    /// The keyfile that is needed beside the password; `init` makes it if it does not exist
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Vault")]
+    pub(crate) keyfile: Option<PathBuf>,
+    /// Open with the recovery phrase, asked for on the terminal
+    #[arg(long, global = true, help_heading = "Vault")]
+    pub(crate) recovery_phrase: bool,
+    /// Open with the recovery phrase in FILE
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Vault")]
+    pub(crate) recovery_phrase_file: Option<PathBuf>,
+}
+
+/// The secrets of a change; without them the terminal asks.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct NewSecrets {
+    /// Read the new password from FILE
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_password_file: Option<PathBuf>,
+    /// Read the new password from the output of `sh -c COMMAND`
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) new_password_command: Option<String>,
+    /// Read the new password from an open file descriptor
+    #[arg(long, value_name = "N")]
+    pub(crate) new_password_fd: Option<u32>,
+    /// The keyfile of the new password; made if it does not exist
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_keyfile: Option<PathBuf>,
+}
+
+/// How much work a guess of the password costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kdf {
+    /// 64 MiB, 3 passes
+    Mobile,
+    /// 256 MiB, 3 passes
+    Desktop,
+    /// 1 GiB, 4 passes
+    Paranoid,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KdfArgs {
+    /// Cost of guessing the password: opening takes this much memory too [default: as the key slot
+    /// in use, mobile for a new vault]
+    #[arg(long, value_enum)]
+    pub(crate) kdf: Option<Kdf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make a new vault and print its address
+    Init(Init),
+    /// Copy files and folders into a vault, out of it, inside it, or between vaults
+    Cp(Cp),
+    /// List a folder
+    Ls(Ls),
+    /// Write an object to stdout
+    Cat(Cat),
+    /// Show what is known about an object
+    Stat(Stat),
+    /// Move or rename objects and folders
+    Mv(Mv),
+    /// Remove objects and folders
+    Rm(Rm),
+    /// Read and authenticate everything
+    Check(Check),
+    /// Change the password
+    ///
+    /// Replaces the key slot the vault was opened with. An old copy of the vault's header still
+    /// opens with the old password; `kluis key rotate` ends that for what is written from then on.
+    Passwd(Passwd),
+    /// Manage what opens the vault: passwords, keyfiles, recovery phrases
+    #[command(subcommand)]
+    Key(Key),
+    /// Export or restore the vault's header, whose loss would lose everything
+    #[command(subcommand)]
+    Recovery(Recovery),
+    /// Print a completion script for a shell
+    Completions(Completions),
+    /// Print a manual page
+    Man(Man),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Where: a folder, s3://BUCKET/PREFIX, gs://, az://, or a NAME of the configuration
+    /// [default: the vault of --vault]
+    #[arg(value_name = "URL")]
+    pub(crate) url: Option<OsString>,
+    /// Hide the exact sizes of objects, for at most 12 % more space
+    #[arg(long)]
+    pub(crate) padded: bool,
+    #[command(flatten)]
+    pub(crate) kdf: KdfArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cp {
+    /// Files, folders (with -r), objects, or `-` for stdin
+    #[arg(required = true, value_name = "SOURCE")]
+    pub(crate) sources: Vec<OsString>,
+    /// The new name; or a folder, if it ends in `/`, is a vault's root or an existing local
+    /// folder; or `-` for stdout
+    #[arg(value_name = "DESTINATION")]
+    pub(crate) destination: OsString,
+    /// Copy folders: DIR/x becomes DESTINATION/x
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+    /// Compare existing targets by content, not by size and modification time
+    #[arg(long)]
+    pub(crate) checksum: bool,
+    /// Leave out what matches, at any depth; with a `/` it matches the path below the source.
+    /// May be given more than once
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+    /// Follow symbolic links
+    #[arg(short = 'L', long)]
+    pub(crate) dereference: bool,
+    #[command(flatten)]
+    pub(crate) transfer: TransferArgs,
+}
+
+/// What `cp` and `mv` have in common.
+#[derive(Debug, Args)]
+pub(crate) struct TransferArgs {
+    /// Replace existing targets that differ
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Only say what would be done
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// How many files at once [default: 16 on network stores, twice the cores on folders]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) transfers: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// A folder or an object [default: the root]
+    pub(crate) path: Option<OsString>,
+    /// With size and the store's time
+    #[arg(short, long)]
+    pub(crate) long: bool,
+    /// All objects below, not only the folder's children
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cat {
+    /// The object
+    pub(crate) path: OsString,
+    /// Only these bytes: A..B (B not included), A.., ..B, or -N for the last N
+    #[arg(long, value_name = "RANGE", allow_hyphen_values = true)]
+    pub(crate) range: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stat {
+    /// The object
+    pub(crate) path: OsString,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Mv {
+    /// Objects and folders
+    #[arg(required = true, value_name = "SOURCE")]
+    pub(crate) sources: Vec<OsString>,
+    /// As for `cp`
+    #[arg(value_name = "DESTINATION")]
+    pub(crate) destination: OsString,
+    #[command(flatten)]
+    pub(crate) transfer: TransferArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// Objects and, with -r, folders
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<OsString>,
+    /// Remove folders with everything in them
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+    /// Only say what would be done
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask before the whole vault is emptied
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// A folder or an object [default: the whole vault]
+    pub(crate) path: Option<OsString>,
+    /// Only headers and lengths
+    #[arg(long)]
+    pub(crate) quick: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Passwd {
+    #[command(flatten)]
+    pub(crate) new: NewSecrets,
+    #[command(flatten)]
+    pub(crate) kdf: KdfArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// List the key slots
+    List,
+    /// Add a password, with --new-keyfile a password and keyfile, or a recovery phrase
+    ///
+    /// Adding a keyfile removes the key slots of a password alone, or they would stay the easier
+    /// way in.
+    Add {
+        #[command(flatten)]
+        new: NewSecrets,
+        /// Make a recovery phrase, 24 words that open the vault by themselves, and print it
+        #[arg(long)]
+        new_recovery_phrase: bool,
+        #[command(flatten)]
+        kdf: KdfArgs,
+    },
+    /// Remove a key slot
+    Remove {
+        /// Its id, or enough of its beginning
+        id: String,
+        /// Do not ask before the slot in use is removed
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Make a new root key
+    ///
+    /// From then on old copies of the header, and whoever once held the root key, cannot read what
+    /// is newly written. What the vault is opened with stays (with --new-password-file changed);
+    /// all other key slots end.
+    Rotate {
+        #[command(flatten)]
+        new: NewSecrets,
+        /// Make a recovery phrase as well and print it
+        #[arg(long)]
+        new_recovery_phrase: bool,
+        #[command(flatten)]
+        kdf: KdfArgs,
+        /// Do not ask before other key slots end
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Recovery {
+    /// Write the recovery kit: the vault's header as text. It still needs the password
+    Export {
+        /// A new file, or `-` for stdout
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Put a lost header back from a recovery kit
+    Restore {
+        /// The kit, or `-` for stdin
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// The command, as in `kluis man key add`; kluis itself without one
+    pub(crate) command: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_option_takes_a_secret() {
+        fn walk(command: &clap::Command) {
+            for arg in command
+                .get_arguments()
+                .filter(|a| a.get_action().takes_values())
+            {
+                let name = arg.get_id().as_str();
+                let secret = name.contains("password") || name.contains("phrase");
+                let points = ["_file", "_command", "_fd"]
+                    .iter()
+                    .any(|end| name.ends_with(end));
+                assert!(!secret || points, "--{name}");
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        walk(&Cli::command());
+    }
+}

@@ -1,0 +1,31 @@
+//! One module for each family of verbs.
+
+mod check;
+mod copy;
+mod keys;
+mod list;
+mod print;
+mod read;
+mod remove;
+
+use crate::args::Verb;
+use crate::exit::Result;
+use crate::session::Session;
+
+pub(crate) async fn run(session: &Session, verb: Verb) -> Result<()> {
+    match verb {
+        Verb::Init(args) => keys::init(session, args).await,
+        Verb::Cp(args) => copy::cp(session, args).await,
+        Verb::Ls(args) => list::ls(session, args).await,
+        Verb::Cat(args) => read::cat(session, args).await,
+        Verb::Stat(args) => list::stat(session, args).await,
+        Verb::Mv(args) => copy::mv(session, args).await,
+        Verb::Rm(args) => remove::rm(session, args).await,
+        Verb::Check(args) => check::check(session, args).await,
+        Verb::Passwd(args) => keys::passwd(session, args).await,
+        Verb::Key(args) => keys::key(session, args).await,
+        Verb::Recovery(args) => keys::recovery(session, args).await,
+        Verb::Completions(args) => print::completions(&args),
+        Verb::Man(args) => print::man(&args),
+    }
+}

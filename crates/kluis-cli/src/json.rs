@@ -1,0 +1,163 @@
+//! The lines of `--json`. docs/CLI.md documents every field; the golden tests
+//! hold them.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+/// One line of `--json`. docs/CLI.md documents every field.
+#[derive(Debug, Serialize)]
+#[serde(tag = "message_type", rename_all = "snake_case")]
+pub(crate) enum Message<'a> {
+    Vault {
+        address: &'a str,
+        id: &'a str,
+    },
+    Object(Box<ObjectMessage<'a>>),
+    Folder {
+        path: &'a str,
+    },
+    Slot {
+        id: String,
+        kind: String,
+        created: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        kdf_memory_kib: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        kdf_passes: Option<u32>,
+        current: bool,
+    },
+    RecoveryPhrase {
+        words: &'a str,
+    },
+    RecoveryKit {
+        kit: &'a str,
+    },
+    Foreign {
+        store_path: &'a str,
+        size: u64,
+    },
+    Progress {
+        bytes_done: u64,
+        bytes_total: Option<u64>,
+        items_done: u64,
+        items_total: Option<u64>,
+        bytes_per_second: u64,
+        seconds_remaining: Option<u64>,
+    },
+    Summary(SummaryMessage<'a>),
+    Error {
+        code: &'a str,
+        exit_code: u8,
+        path: Option<&'a str>,
+        message: &'a str,
+        hint: &'a str,
+    },
+}
+
+/// What is known about one object; what a command does not know is left out.
+#[derive(Debug, Default, Serialize)]
+#[serde(default)]
+pub(crate) struct ObjectMessage<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) action: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<&'a str>,
+    pub(crate) path: &'a str,
+    pub(crate) size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_modified: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mtime: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expires: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) epoch: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) closed: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stored_size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) attributes: Option<BTreeMap<String, String>>,
+}
+
+/// How a command ended, when it ended well or partly well.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct SummaryMessage<'a> {
+    pub(crate) command: &'a str,
+    pub(crate) items: u64,
+    pub(crate) bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) folders: Option<u64>,
+    pub(crate) skipped: u64,
+    pub(crate) failed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) foreign: Option<u64>,
+    pub(crate) dry_run: bool,
+    pub(crate) seconds: f64,
+}
+
+/// RFC 3339 in UTC; nothing for a time beyond the calendar, which only a
+/// writer with the keys can store.
+pub(crate) fn rfc3339(time: SystemTime) -> Option<String> {
+    let (seconds, nanos) = match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => (i64::try_from(after.as_secs()).ok()?, after.subsec_nanos()),
+        Err(before) => {
+            let before = before.duration();
+            let seconds = i64::try_from(before.as_secs()).ok()?.checked_neg()?;
+            match before.subsec_nanos() {
+                0 => (seconds, 0),
+                nanos => (seconds.checked_sub(1)?, 1_000_000_000 - nanos),
+            }
+        }
+    };
+    let time = DateTime::<Utc>::from_timestamp(seconds, nanos)?;
+    Some(time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn times_are_rfc_3339_in_utc() {
+        let at = |seconds: i64, nanos: u32| {
+            let base = SystemTime::UNIX_EPOCH;
+            let whole = Duration::from_secs(seconds.unsigned_abs());
+            let time = if seconds < 0 {
+                base - whole
+            } else {
+                base + whole
+            };
+            rfc3339(time + Duration::from_nanos(nanos.into()))
+        };
+        assert_eq!(at(0, 0).as_deref(), Some("1970-01-01T00:00:00Z"));
+        assert_eq!(
+            at(1_700_000_000, 5_000_000).as_deref(),
+            Some("2023-11-14T22:13:20.005Z")
+        );
+        assert_eq!(
+            at(-1, 500_000_000).as_deref(),
+            Some("1969-12-31T23:59:59.500Z")
+        );
+        assert_eq!(at(i64::MAX / 2, 0), None);
+    }
+
+    #[test]
+    fn messages_are_one_object_a_line() {
+        let message = Message::Object(Box::new(ObjectMessage {
+            path: "a\n\u{202e}",
+            size: 1,
+            ..ObjectMessage::default()
+        }));
+        let json = serde_json::to_string(&message).unwrap();
+        assert_eq!(
+            json,
+            "{\"message_type\":\"object\",\"path\":\"a\\n\u{202e}\",\"size\":1}"
+        );
+    }
+}

@@ -1,0 +1,254 @@
+//! The vaults of one command: from a name to an address, from there to an open vault.
+
+use crate::address::{self, VaultPath};
+use crate::args::Common;
+use crate::config::{self, Config, VaultConfig};
+use crate::exit::{Exit, Failure, Result};
+use crate::secrets::{GivenPassword, Secret};
+use crate::store::Store;
+use crate::terminal::Terminal;
+use kluis::{Address, FileState, Vault, VaultOptions};
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{OnceCell, watch};
+use url::Url;
+
+/// A vault that an argument names; known to exist in the configuration, not yet opened.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) address: Address,
+    /// For questions and messages.
+    pub(crate) label: String,
+    pub(crate) config: Option<VaultConfig>,
+}
+
+/// An open vault and what it was opened with.
+pub(crate) struct Opened {
+    pub(crate) vault: Vault,
+    pub(crate) store: Store,
+    pub(crate) secret: Secret,
+    pub(crate) address: Address,
+}
+
+/// One run of the command.
+pub(crate) struct Session {
+    pub(crate) common: Common,
+    pub(crate) terminal: Arc<Terminal>,
+    /// For the rights of new local files.
+    pub(crate) umask: u32,
+    cancel: watch::Receiver<bool>,
+    config: OnceCell<Config>,
+    given_password: GivenPassword,
+    opened: Mutex<Vec<(Option<String>, Arc<Opened>)>>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        common: Common,
+        terminal: Arc<Terminal>,
+        cancel: watch::Receiver<bool>,
+        umask: u32,
+    ) -> Self {
+        Self {
+            common,
+            terminal,
+            umask,
+            cancel,
+            config: OnceCell::new(),
+            given_password: OnceCell::new(),
+            opened: Mutex::default(),
+        }
+    }
+
+    /// Turns true when the user interrupts.
+    pub(crate) fn cancel(&self) -> watch::Receiver<bool> {
+        self.cancel.clone()
+    }
+
+    pub(crate) fn cache(&self) -> &GivenPassword {
+        &self.given_password
+    }
+
+    async fn config(&self) -> Result<&Config> {
+        self.config
+            .get_or_try_init(|| async { Config::load() })
+            .await
+    }
+
+    /// The vault that a path is in. Fails before any question or request.
+    pub(crate) async fn target(&self, path: &VaultPath) -> Result<Target> {
+        self.common.secrets.check()?;
+        match &path.vault {
+            Some(name) => self.named(name).await,
+            None => self.default_target().await,
+        }
+    }
+
+    /// The vault of `:`.
+    pub(crate) async fn default_target(&self) -> Result<Target> {
+        self.common.secrets.check()?;
+        let environment = || std::env::var_os("KLUIS_VAULT").filter(|v| !v.is_empty());
+        if let Some(given) = self.common.vault.clone().or_else(environment) {
+            return self.given(&given).await;
+        }
+        match &self.config().await?.default {
+            Some(default) => self.given(&OsString::from(default)).await,
+            None => Err(Failure::usage(
+                "no vault was named",
+                "give --vault URL, or set KLUIS_VAULT, or `default` in ~/.config/kluis/config.toml",
+            )),
+        }
+    }
+
+    /// A URL, a folder or a NAME.
+    pub(crate) async fn given(&self, text: &OsStr) -> Result<Target> {
+        match text.to_str() {
+            Some(name) if address::is_name(name) => self.named(name).await,
+            Some(url) => Self::target_at(url, None),
+            None => {
+                let message = format!("the vault address {} is not UTF-8", text.to_string_lossy());
+                Err(Failure::usage(message, "rename the folder"))
+            }
+        }
+    }
+
+    async fn named(&self, name: &str) -> Result<Target> {
+        match self.config().await?.vault.get(name) {
+            Some(config) => {
+                let mut target = Self::target_at(&config.url, Some(config.clone()))?;
+                target.label = name.to_owned();
+                Ok(target)
+            }
+            None => Err(Failure::usage(
+                format!("no vault is called {name}"),
+                format!(
+                    "add [vault.{name}] with its url to ~/.config/kluis/config.toml; for a folder write ./{name}"
+                ),
+            )),
+        }
+    }
+
+    fn target_at(url: &str, config: Option<VaultConfig>) -> Result<Target> {
+        let address: Address = if url.contains("://") {
+            url.parse().map_err(Failure::from)?
+        } else {
+            Self::folder_address(url)?
+        };
+        // One place has one address, or it would be pinned twice.
+        let mut url = address.url().clone();
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(if path.is_empty() { "/" } else { &path });
+        let address = Address::new(url, address.id())?;
+        let label = address.to_string();
+        let label = label.split('#').next().unwrap_or_default();
+        let label = label.strip_prefix("file://").unwrap_or(label).to_owned();
+        Ok(Target {
+            address,
+            label,
+            config,
+        })
+    }
+
+    /// A folder, with the id behind `#` if it ends in one.
+    fn folder_address(text: &str) -> Result<Address> {
+        let with_id = text
+            .rsplit_once('#')
+            .and_then(|(path, id)| Some((path, id.parse().ok()?)));
+        let (path, id) = with_id.map_or((text, None), |(path, id)| (path, Some(id)));
+        let absolute = std::path::absolute(path)
+            .map_err(|e| Failure::io(format!("cannot find the folder {path}"), &e))?;
+        let url = Url::from_file_path(&absolute).map_err(|()| {
+            Failure::usage(
+                format!("{path} is not a folder's name"),
+                "give another folder",
+            )
+        })?;
+        Ok(Address::new(url, id)?)
+    }
+
+    /// Opens it: asks for the password, runs Argon2id once.
+    pub(crate) async fn open(&self, target: &Target) -> Result<Opened> {
+        let store = Store::open(target.address.url(), false)?;
+        let secret = self
+            .common
+            .secrets
+            .unlock(&target.label, target.config.as_ref(), self.cache())
+            .await?;
+        let options = self.options(&target.address);
+        let vault = options
+            .open(store.objects.clone(), secret.credential()?)
+            .await
+            .map_err(|e| Failure::from(e).at(target.label.clone()))?;
+        Ok(Opened {
+            vault,
+            store,
+            secret,
+            address: target.address.clone(),
+        })
+    }
+
+    /// The vault of a command that works on a whole vault.
+    pub(crate) async fn open_default(&self) -> Result<Opened> {
+        let target = self.default_target().await?;
+        self.open(&target).await
+    }
+
+    /// The vault that a path is in.
+    pub(crate) async fn open_for(&self, path: &VaultPath) -> Result<Opened> {
+        let target = self.target(path).await?;
+        self.open(&target).await
+    }
+
+    /// As `open_for`, but each vault of a command is opened once.
+    pub(crate) async fn open_shared(&self, path: &VaultPath) -> Result<Arc<Opened>> {
+        let known = |opened: &[(Option<String>, Arc<Opened>)]| {
+            opened
+                .iter()
+                .find(|(name, _)| *name == path.vault)
+                .map(|(_, opened)| opened.clone())
+        };
+        if let Some(opened) = known(&self.opened.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(opened);
+        }
+        let opened = Arc::new(self.open_for(path).await?);
+        let mut all = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push((path.vault.clone(), opened.clone()));
+        Ok(opened)
+    }
+
+    /// With the id of the address and the pins of this device.
+    pub(crate) fn options(&self, address: &Address) -> VaultOptions {
+        let mut options = VaultOptions::new();
+        if let Some(id) = address.id() {
+            options = options.id(id);
+        }
+        match state_dir() {
+            Some(dir) => options.device_state(Arc::new(FileState::new(dir)), address),
+            None => {
+                self.terminal.warn(
+                    "neither XDG_STATE_HOME nor HOME is set; a store that goes back to an older state is not noticed",
+                );
+                options
+            }
+        }
+    }
+}
+
+fn state_dir() -> Option<PathBuf> {
+    config::xdg_dir("XDG_STATE_HOME", ".local/state")
+}
+
+/// What a wish for one object means when nothing is there.
+pub(crate) fn nothing_at(path: &VaultPath) -> Failure {
+    let folder = path.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let vault = path.vault.as_deref().unwrap_or_default();
+    let hint = format!("see what is there with `kluis ls {vault}:{folder}`");
+    Failure::new(
+        Exit::NotFound,
+        "not_found",
+        "there is nothing at this path",
+        hint,
+    )
+    .at(path.to_string())
+}

@@ -1,0 +1,170 @@
+//! From a vault's URL to its object store.
+//!
+//! Credentials come from the environment variables that each provider defines
+//! for all its tools, never from us.
+
+use crate::exit::{Exit, Failure, Result};
+use kluis::object_store::aws::AmazonS3Builder;
+use kluis::object_store::azure::MicrosoftAzureBuilder;
+use kluis::object_store::gcp::GoogleCloudStorageBuilder;
+use kluis::object_store::local::LocalFileSystem;
+use kluis::object_store::prefix::PrefixStore;
+use kluis::object_store::{ObjectStore, ObjectStoreScheme, RetryConfig};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use url::Url;
+
+/// A store and what the command must know of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    /// The folder, if it is one.
+    pub(crate) folder: Option<PathBuf>,
+}
+
+impl Store {
+    /// Opens the store at a URL; `create` makes the folder, as only `init` does.
+    pub(crate) fn open(url: &Url, create: bool) -> Result<Self> {
+        if url.scheme() == "file" {
+            let folder = url.to_file_path().map_err(|()| unknown(url))?;
+            return Self::open_folder(folder, create);
+        }
+        let (scheme, prefix) = ObjectStoreScheme::parse(url).map_err(|_| unknown(url))?;
+        let objects: Box<dyn ObjectStore> = match scheme {
+            ObjectStoreScheme::AmazonS3 => {
+                let builder =
+                    environment("AWS_").fold(AmazonS3Builder::new(), |b, (key, value)| {
+                        match key.parse() {
+                            Ok(key) => b.with_config(key, value),
+                            Err(_) => b,
+                        }
+                    });
+                let builder = builder.with_url(url.as_str()).with_retry(retries());
+                Box::new(builder.build().map_err(|e| misconfigured(url, &e))?)
+            }
+            ObjectStoreScheme::GoogleCloudStorage => {
+                let service = std::env::var("SERVICE_ACCOUNT").ok();
+                let service = service.map(|path| ("service_account".to_owned(), path));
+                let builder = service.into_iter().chain(environment("GOOGLE_")).fold(
+                    GoogleCloudStorageBuilder::new(),
+                    |b, (key, value)| match key.parse() {
+                        Ok(key) => b.with_config(key, value),
+                        Err(_) => b,
+                    },
+                );
+                let builder = builder.with_url(url.as_str()).with_retry(retries());
+                Box::new(builder.build().map_err(|e| misconfigured(url, &e))?)
+            }
+            ObjectStoreScheme::MicrosoftAzure => {
+                let builder =
+                    environment("AZURE_").fold(MicrosoftAzureBuilder::new(), |b, (key, value)| {
+                        match key.parse() {
+                            Ok(key) => b.with_config(key, value),
+                            Err(_) => b,
+                        }
+                    });
+                let builder = builder.with_url(url.as_str()).with_retry(retries());
+                Box::new(builder.build().map_err(|e| misconfigured(url, &e))?)
+            }
+            _ => return Err(unknown(url)),
+        };
+        let objects: Arc<dyn ObjectStore> = if prefix.as_ref().is_empty() {
+            Arc::from(objects)
+        } else {
+            Arc::new(PrefixStore::new(objects, prefix))
+        };
+        Ok(Self {
+            objects,
+            folder: None,
+        })
+    }
+
+    fn open_folder(folder: PathBuf, create: bool) -> Result<Self> {
+        if create {
+            std::fs::create_dir_all(&folder)
+                .map_err(|e| Failure::io(format!("cannot make {}", folder.display()), &e))?;
+        }
+        match std::fs::metadata(&folder) {
+            Ok(about) if about.is_dir() => {}
+            Ok(_) => {
+                let message = format!("{} is not a folder", folder.display());
+                return Err(no_vault(message));
+            }
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Err(no_vault(format!("there is no folder {}", folder.display())));
+            }
+            Err(e) => return Err(Failure::io(format!("cannot open {}", folder.display()), &e)),
+        }
+        let objects = LocalFileSystem::new_with_prefix(&folder)
+            .map_err(|e| Failure::new(Exit::Error, "store", e.to_string(), "check the folder"))?
+            // What `cp` reports as copied survives a power cut.
+            .with_fsync(true)
+            // A folder that lost its last object is gone, as on other stores.
+            .with_automatic_cleanup(true);
+        Ok(Self {
+            objects: Arc::new(objects),
+            folder: Some(folder),
+        })
+    }
+
+    /// Requests take long enough that many should be under way at once.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.folder.is_none()
+    }
+}
+
+/// The provider's variables, in the form of object_store's keys, after our
+/// own defaults, so that a variable overrides them.
+fn environment(prefix: &'static str) -> impl Iterator<Item = (String, String)> {
+    // A transfer has no natural length; what must not happen is silence.
+    let defaults = [
+        ("timeout", "600 seconds"),
+        ("connect_timeout", "10 seconds"),
+    ];
+    let defaults = defaults.map(|(k, v)| (k.to_owned(), v.to_owned()));
+    let given = std::env::vars_os().filter_map(move |(key, value)| {
+        let (key, value) = (key.into_string().ok()?, value.into_string().ok()?);
+        let wanted = key.starts_with(prefix) || (prefix == "AZURE_" && key == "MSI_ENDPOINT");
+        wanted.then(|| (key.to_ascii_lowercase(), value))
+    });
+    defaults.into_iter().chain(given)
+}
+
+fn retries() -> RetryConfig {
+    // About half a minute of trying: enough for a hiccup, short enough that
+    // "the store cannot be reached" is said while somebody still waits.
+    RetryConfig {
+        max_retries: 5,
+        retry_timeout: Duration::from_secs(60),
+        ..RetryConfig::default()
+    }
+}
+
+fn no_vault(message: String) -> Failure {
+    let hint = "check the address, or make a vault with `kluis init`";
+    Failure::new(Exit::NoVault, "no_vault", message, hint)
+}
+
+fn unknown(url: &Url) -> Failure {
+    let message = format!("{url} is not an address that kluis can open");
+    Failure::usage(
+        message,
+        "use a folder, file://, s3://BUCKET/PREFIX, gs:// or az://",
+    )
+}
+
+fn misconfigured(url: &Url, error: &dyn std::error::Error) -> Failure {
+    let message = format!("cannot set up access to {url}: {error}");
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    Failure::usage(
+        message,
+        "set the provider's environment variables, see docs/CLI.md",
+    )
+}
