@@ -421,6 +421,32 @@ mod tests {
     }
 
     #[test]
+    fn stored_paths_are_bounded() {
+        let collection = Collection::make(false).unwrap();
+        // 52 characters a folder; the last segment is long and takes 53, and the
+        // object beside it one more.
+        let path = |folders: usize, last: &str| {
+            let path = format!("{}{last}", "f/".repeat(folders));
+            VaultPath::parse(&path).unwrap()
+        };
+        let long = "n".repeat(128);
+        let stored = collection.store_path(&path(18, &long)).unwrap();
+        assert_eq!(stored.path.len(), 1 + 18 * 53 + 54);
+        assert_eq!(stored.long_names[0].0.len(), stored.path.len() + 1);
+        let found = collection.store_path(&path(19, &long));
+        assert!(matches!(found, Err(Error::InvalidInput(_))));
+        // 1,024 characters, and 1,025 beside them.
+        let exact = |last: &str| {
+            let wide = [127, 50, 20].map(|n| "w".repeat(n)).join("/");
+            VaultPath::parse(&format!("{wide}/{}{last}", "f/".repeat(10))).unwrap()
+        };
+        let stored = collection.store_path(&exact("last")).unwrap();
+        assert_eq!(stored.path.len() - 52 + 53, MAX_STORED_PATH);
+        let found = collection.store_path(&exact(&long));
+        assert!(matches!(found, Err(Error::InvalidInput(_))));
+    }
+
+    #[test]
     fn paths_that_are_not_paths() {
         for bad in [
             "", "/", "/a", "a/", "a//b", ".", "a/..", "a/./b", "a\nb", "\u{9f}",

@@ -87,6 +87,8 @@ pub struct Slot {
     kind: SlotKind,
     created: u64,
     params: Option<KdfParams>,
+    /// Parameters of a kind that a later version opens: carried along.
+    reserved: Vec<u64>,
     salt: [u8; 32],
     commitment: [u8; 32],
     sealed: Vec<u8>,
@@ -94,6 +96,7 @@ pub struct Slot {
 
 impl Slot {
     const MAX_SEALED: usize = 2_048;
+    const MAX_RESERVED: usize = 16;
     /// At most this many slots of a kind that costs an Argon2 run, which bounds
     /// the runs of one opening.
     pub(crate) const MAX_STRETCHED: usize = 4;
@@ -116,6 +119,7 @@ impl Slot {
             kind,
             created: now,
             params: kind.is_stretched().then_some(params),
+            reserved: Vec::new(),
             salt: random_bytes()?,
             commitment: [0; 32],
             sealed: Vec::new(),
@@ -123,6 +127,17 @@ impl Slot {
         let kek = slot.kek(credential, vault)?;
         slot.wrap(&kek, vault, root)?;
         Ok(slot)
+    }
+
+    fn write_params(&self, to: &mut Writer) {
+        if self.kind == SlotKind::DeviceIdentity {
+            to.array(self.reserved.len());
+            for param in &self.reserved {
+                to.uint(*param);
+            }
+        } else {
+            KdfParams::write(self.params, to);
+        }
     }
 
     fn wrap(&mut self, kek: &Kek, vault: &VaultId, root: &RootKey) -> Result<()> {
@@ -202,7 +217,7 @@ impl Slot {
     pub(crate) fn expand(&self, kek: &Kek, vault: &VaultId) -> Zeroizing<[u8; 64]> {
         let kind = self.kind.number().to_be_bytes();
         let mut params = Writer::new();
-        KdfParams::write(self.params, &mut params);
+        self.write_params(&mut params);
         let params = params.finish();
         let parts: [&[u8]; 5] = [
             vault.as_bytes(),
@@ -229,6 +244,7 @@ impl Slot {
             kind: SlotKind::Keychain,
             created: 0,
             params: None,
+            reserved: Vec::new(),
             salt: random_bytes()?,
             commitment: [0; 32],
             sealed: Vec::new(),
@@ -284,7 +300,7 @@ impl Record for Slot {
             .bytes(self.id.as_bytes())
             .uint(self.kind.number().into())
             .uint(self.created);
-        KdfParams::write(self.params, to);
+        self.write_params(to);
         to.bytes(&self.salt)
             .bytes(&self.commitment)
             .bytes(&self.sealed);
@@ -295,7 +311,15 @@ impl Record for Slot {
         let id = SlotId(*from.fixed()?);
         let kind = SlotKind::from_number(from.uint()?)?;
         let created = from.uint()?;
-        let params = KdfParams::read(from)?;
+        let mut reserved = Vec::new();
+        let params = if kind == SlotKind::DeviceIdentity {
+            for _ in 0..from.array_up_to(Self::MAX_RESERVED)? {
+                reserved.push(from.uint()?);
+            }
+            None
+        } else {
+            KdfParams::read(from)?
+        };
         if params.is_some() != kind.is_stretched() {
             return Err(Error::Tampered);
         }
@@ -310,6 +334,7 @@ impl Record for Slot {
             kind,
             created,
             params,
+            reserved,
             salt,
             commitment,
             sealed,
@@ -579,8 +604,17 @@ mod tests {
             Err(Error::LimitExceeded(_))
         ));
         // A slot of a device is carried along and opened by nothing here.
-        let device = Slot::decode(&encoded(4, &[], 2_048)).unwrap();
-        assert_eq!(open(&device, &phrase(1)), Err(Error::WrongCredentials));
+        for params in [&[][..], &[1], &[u64::MAX; 16]] {
+            let bytes = encoded(4, params, 2_048);
+            let device = Slot::decode(&bytes).unwrap();
+            assert_eq!(device.encode(), bytes);
+            assert_eq!(device.kdf_params(), None);
+            assert_eq!(open(&device, &phrase(1)), Err(Error::WrongCredentials));
+        }
+        assert!(matches!(
+            Slot::decode(&encoded(4, &[1; 17], 0)),
+            Err(Error::LimitExceeded(_))
+        ));
     }
 
     #[test]
