@@ -240,7 +240,7 @@ impl Found {
             .iter()
             .filter_map(Copy::header)
             .max_by_key(|h| h.position());
-        let chained = Self::from_chain(store, &header_names, newest_copy, id).await?;
+        let (chained, foreign) = Self::from_chain(store, &header_names, newest_copy, id).await?;
         let winner = match (chained, newest_copy) {
             // Of two with one number the claimed one.
             (Some(chained), Some(copy))
@@ -250,7 +250,12 @@ impl Found {
             }
             (Some(chained), _) => chained,
             (None, Some(copy)) => copy.clone(),
-            (None, None) => return Err(Self::nothing(copies, &header_names)),
+            (None, None) => {
+                return Err(match (id, foreign) {
+                    (Some(expected), Some(found)) => Error::UntrustedIdentity { expected, found },
+                    _ => Self::nothing(copies, &header_names),
+                });
+            }
         };
         let stale_copies = COPIES
             .into_iter()
@@ -268,14 +273,17 @@ impl Found {
         })
     }
 
-    /// The newest claimed header of the chain that the copies do not hold.
+    /// The newest claimed header of the chain that the copies do not hold, and a
+    /// vault whose header is claimed there and is not the expected one: whoever
+    /// may write to the bucket can put it there, so that it stops nobody.
     async fn from_chain(
         store: &Backend,
         names: &ChainNames,
         copy: Option<&Header>,
         id: Option<VaultId>,
-    ) -> Result<Option<Header>> {
+    ) -> Result<(Option<Header>, Option<VaultId>)> {
         let floor = copy.map(Header::position);
+        let mut foreign = None;
         for sequence in names.claimed() {
             if floor.is_some_and(|floor| sequence < floor.sequence) {
                 break;
@@ -293,14 +301,15 @@ impl Found {
                     let Ok(header) = Header::parse(&record) else {
                         continue;
                     };
-                    if header.position() == position {
-                        check_vault(&header, id)?;
-                        return Ok(Some(header));
+                    if id.is_some_and(|id| header.vault() != id) {
+                        foreign = Some(header.vault());
+                    } else if header.position() == position {
+                        return Ok((Some(header), foreign));
                     }
                 }
             }
         }
-        Ok(None)
+        Ok((None, foreign))
     }
 
     fn nothing(copies: [Copy; 2], names: &ChainNames) -> Error {
@@ -431,9 +440,18 @@ impl FetchedLedger {
             .map_err(|error| Error::core(error, LEDGER))
     }
 
-    /// The entries in ascending order, for a recovery kit.
-    pub(crate) fn into_entries(self) -> Vec<Entry> {
-        self.entries
+    /// The entries of the chain since the last snapshot in ascending order, for a
+    /// recovery kit: without orphans, which claim nothing.
+    pub(crate) fn into_chain(self, header: &Header, secrets: &VaultSecrets) -> Result<Vec<Entry>> {
+        let start = Ledger::window_start(self.head.sequence);
+        let mut entries = self.entries.clone();
+        let ledger = self.read(header, secrets)?;
+        entries.retain(|entry| {
+            let position = entry.position();
+            (start..=ledger.head().sequence).contains(&position.sequence)
+                && !ledger.contradicts(position)
+        });
+        Ok(entries)
     }
 }
 
@@ -456,15 +474,15 @@ enum Claim {
     Theirs,
 }
 
-/// Puts a record and claims its number. `taken` tells whether a claim that
-/// stands there has a good record behind it; one that has none counts as absent
-/// and is overwritten, or whoever may write to the bucket could squat the number.
+/// Puts a record and claims its number. `is_good` tells whether the record behind
+/// a claim that stands there is one; a claim that has none counts as absent and
+/// is overwritten, or whoever may write to the bucket could squat the number.
 async fn append_record(
     store: &Backend,
     chain: Chain,
     position: Position,
     record: &[u8],
-    taken: impl Future<Output = Result<bool>> + Send,
+    is_good: impl Fn(Option<&[u8]>) -> bool,
 ) -> Result<Claim> {
     let path = chain.record_path(position);
     match store
@@ -492,10 +510,15 @@ async fn append_record(
         }
         Err(error) => return Err(error),
     }
-    if claimed_hash(store, chain, position.sequence).await? == Some(position.hash) {
+    let claimed = claimed_hash(store, chain, position.sequence).await?;
+    if claimed == Some(position.hash) {
         return Ok(Claim::Ours);
     }
-    if taken.await? {
+    let theirs = match claimed {
+        Some(hash) => named_record(store, chain, Position { hash, ..position }).await?,
+        None => None,
+    };
+    if is_good(theirs.as_deref()) {
         return Ok(Claim::Theirs);
     }
     let update = match store.record(&claim_path, Header::MAX_LENGTH).await {
@@ -519,18 +542,25 @@ async fn append_record(
     }
 }
 
-/// Writes the header after `current`: of two clients that try, one gets `Conflict`.
-pub(crate) async fn write_header(store: &Backend, current: &Header, next: &Header) -> Result<()> {
-    let taken = async {
-        let found = Found::load(store, Some(current.vault())).await?;
-        Ok(found.header.position().sequence >= next.position().sequence)
-    };
+/// Whether a record is a header of the vault of this one, with its number.
+fn is_header_beside(next: &Header) -> impl Fn(Option<&[u8]>) -> bool {
+    let (vault, sequence) = (next.vault(), next.position().sequence);
+    move |record| {
+        record.is_some_and(|record| {
+            Header::parse(record)
+                .is_ok_and(|found| found.vault() == vault && found.position().sequence == sequence)
+        })
+    }
+}
+
+/// Writes a header after the newest one: of two clients that try, one gets `Conflict`.
+pub(crate) async fn write_header(store: &Backend, next: &Header) -> Result<()> {
     match append_record(
         store,
         Chain::Headers,
         next.position(),
         next.as_bytes(),
-        taken,
+        is_header_beside(next),
     )
     .await?
     {
@@ -573,11 +603,13 @@ pub(crate) async fn catch_up(
             .next(header, secrets, now())
             .map_err(|error| Error::core(error, LEDGER))?;
         let position = entry.position();
-        let taken = async {
-            let newest = read_ledger(store, header, secrets).await?;
-            Ok(newest.head().sequence >= position.sequence)
+        let is_good = |record: Option<&[u8]>| {
+            let parse = |r| Entry::parse(r, &header.vault(), header.authorities());
+            record.is_some_and(|record| {
+                parse(record).is_ok_and(|found| found.position().sequence == position.sequence)
+            })
         };
-        append_record(store, Chain::Ledger, position, entry.as_bytes(), taken).await?;
+        append_record(store, Chain::Ledger, position, entry.as_bytes(), is_good).await?;
         // Whoever won, the chain is what the store shows now; who lost builds
         // the entry again behind the winner.
         ledger = read_ledger(store, header, secrets).await?;
@@ -638,13 +670,13 @@ pub(crate) async fn create(store: &Backend, header: &Header, entry: &Entry) -> R
             PutMode::Overwrite,
         )
         .await?;
-    let taken = std::future::ready(Ok(true));
+    // Whatever else is claimed there is somebody's.
     match append_record(
         store,
         Chain::Headers,
         header.position(),
         header.as_bytes(),
-        taken,
+        |_| true,
     )
     .await?
     {
@@ -666,6 +698,17 @@ pub(crate) async fn restore(
     secrets: &VaultSecrets,
     entries: &[Entry],
 ) -> Result<()> {
+    // Another vault is noticed before anything is written.
+    let found = match Found::load(store, Some(kit_header.vault())).await {
+        Ok(found) => Some(found),
+        Err(
+            Error::NoVault
+            | Error::Tampered { .. }
+            | Error::UnsupportedFormat { .. }
+            | Error::LimitExceeded { .. },
+        ) => None,
+        Err(error) => return Err(error),
+    };
     for entry in entries {
         let position = entry.position();
         if named_record(store, Chain::Ledger, position)
@@ -690,19 +733,11 @@ pub(crate) async fn restore(
             store.put_record(&path, claim, PutMode::Overwrite).await?;
         }
     }
-    match Found::load(store, Some(kit_header.vault())).await {
-        Ok(found) if found.header.position().sequence >= kit_header.position().sequence => {
-            found.repair(store).await;
-            return Ok(());
-        }
-        Ok(_)
-        | Err(
-            Error::NoVault
-            | Error::Tampered { .. }
-            | Error::UnsupportedFormat { .. }
-            | Error::LimitExceeded { .. },
-        ) => {}
-        Err(error) => return Err(error),
+    if let Some(found) = found
+        && found.header.position().sequence >= kit_header.position().sequence
+    {
+        found.repair(store).await;
+        return Ok(());
     }
     let (names, ledger) = try_join!(
         ChainNames::list(store, Chain::Headers),
@@ -719,13 +754,12 @@ pub(crate) async fn restore(
     let next = kit_header
         .following(last, secrets, ledger.head(), slots, now())
         .map_err(|error| Error::core(error, HEADER))?;
-    let taken = std::future::ready(Ok(false));
     match append_record(
         store,
         Chain::Headers,
         next.position(),
         next.as_bytes(),
-        taken,
+        is_header_beside(&next),
     )
     .await?
     {

@@ -194,7 +194,13 @@ impl Vault {
 
     /// Whether anything lies below a stored folder, or is an object of its name.
     async fn is_named(&self, folder: &str, or_object: bool) -> Result<bool> {
-        if self.backend().list(Some(folder)).try_next().await?.is_some() {
+        if self
+            .backend()
+            .list(Some(folder))
+            .try_next()
+            .await?
+            .is_some()
+        {
             return Ok(true);
         }
         if !or_object {

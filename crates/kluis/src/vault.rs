@@ -5,8 +5,8 @@ use crate::device::{self, Device, DeviceState, blocking};
 use crate::{Address, Error, Result};
 use futures_util::try_join;
 use kluis_crypto::{
-    Credential, Entry, Header, KdfCeiling, KdfParams, Ledger, RecoveryKit, Slot, SlotId, SlotKind,
-    VaultId, VaultPath, VaultSecrets, make_slot,
+    Credential, Entry, Header, KdfCeiling, KdfParams, Ledger, Position, RecoveryKit, Slot, SlotId,
+    SlotKind, VaultId, VaultPath, VaultSecrets, make_slot,
 };
 use object_store::ObjectStore;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -238,7 +238,12 @@ impl VaultOptions {
         let backend = Backend::new(Arc::clone(&store));
         let credential = Arc::new(credential.into());
         let header = kit.header().clone();
-        if let Some(expected) = self.id.filter(|id| *id != header.vault()) {
+        let pins = match &self.device {
+            Some(device) => device.load().await?,
+            None => None,
+        };
+        let known = [self.id, pins.map(|pins| pins.vault)];
+        if let Some(expected) = known.into_iter().flatten().find(|id| *id != header.vault()) {
             return Err(Error::UntrustedIdentity {
                 expected,
                 found: header.vault(),
@@ -269,6 +274,14 @@ pub(crate) struct Control {
     slot: SlotId,
 }
 
+impl Control {
+    /// Whether the ledger does not name the header yet, or the epochs of its
+    /// root key are not opened.
+    fn is_behind(&self) -> bool {
+        self.ledger.is_behind(&self.header, &self.secrets)
+    }
+}
+
 /// An open vault. Clones are the same vault.
 ///
 /// Paths are UTF-8 segments joined by `/`, taken exactly as they are given; what
@@ -287,6 +300,7 @@ struct Inner {
     refreshing: tokio::sync::Mutex<()>,
     /// One change of slots at a time.
     changing: tokio::sync::Mutex<()>,
+    attempted: Mutex<Option<SlotId>>,
     versions: Versions,
 }
 
@@ -329,6 +343,7 @@ impl Vault {
             checked: Mutex::new(Instant::now()),
             refreshing: tokio::sync::Mutex::new(()),
             changing: tokio::sync::Mutex::new(()),
+            attempted: Mutex::new(None),
             versions: Versions::default(),
         })))
     }
@@ -388,21 +403,41 @@ impl Vault {
 
     /// What a writer has to know: not older than the staleness bound.
     pub(crate) async fn fresh_control(&self) -> Result<Arc<Control>> {
-        if self.is_fresh() {
-            return self.control();
+        let control = self.control()?;
+        if self.is_fresh() && !control.is_behind() {
+            return Ok(control);
         }
         // Of many writers one looks.
         let _one = self.0.refreshing.lock().await;
         let control = self.control()?;
-        if self.is_fresh() {
+        if self.is_fresh() && !control.is_behind() {
             return Ok(control);
         }
         let names = ChainNames::list(&self.0.store, Chain::Ledger).await?;
-        if names.ends_with(control.ledger.head()) {
+        if names.ends_with(control.ledger.head()) && !control.is_behind() {
             self.looked();
             return Ok(control);
         }
-        self.refresh().await
+        let control = self.refresh().await?;
+        if !control.is_behind() {
+            return Ok(control);
+        }
+        // Nothing is written under an epoch that the new root has to close, also
+        // where the entry could not be appended on opening.
+        let store = &self.0.store;
+        let (header, secrets) = (control.header.clone(), &control.secrets);
+        let secrets = header
+            .reopen(secrets)
+            .map_err(|error| Error::core(error, HEADER))?;
+        let ledger = control::read_ledger(store, &header, &secrets).await?;
+        let ledger = control::catch_up(store, &header, &secrets, ledger).await?;
+        self.replace(Control {
+            header,
+            secrets,
+            ledger,
+            slot: control.slot,
+        })
+        .await
     }
 
     fn is_fresh(&self) -> bool {
@@ -428,14 +463,47 @@ impl Vault {
     /// `Conflict` where the root key was rotated: the vault has to be opened again.
     pub(crate) async fn refresh(&self) -> Result<Arc<Control>> {
         let control = self.control()?;
+        let known = (control.header.position(), control.ledger.head());
+        self.refresh_from(known, &control.secrets, control.slot)
+            .await
+    }
+
+    async fn refresh_from(
+        &self,
+        known: (Position, Position),
+        secrets: &VaultSecrets,
+        slot: SlotId,
+    ) -> Result<Arc<Control>> {
+        let mut control = match self.refreshed(known, secrets, slot).await {
+            // Another client may have written between two of our requests.
+            Err(Error::Stale { .. }) => self.refreshed(known, secrets, slot).await?,
+            other => other?,
+        };
+        let has = |id| control.header.slots().iter().any(|slot| slot.id() == id);
+        if !has(slot)
+            && let Some(attempted) = *self.attempted()
+            && has(attempted)
+        {
+            // A change of ours whose answer was lost.
+            control.slot = attempted;
+        }
+        self.replace(control).await
+    }
+
+    async fn refreshed(
+        &self,
+        (header, ledger): (Position, Position),
+        secrets: &VaultSecrets,
+        slot: SlotId,
+    ) -> Result<Control> {
         let found = Found::load(&self.0.store, Some(self.0.id)).await?;
-        let (seen, known) = (found.header.position(), control.header.position());
-        if seen.sequence < known.sequence {
+        let seen = found.header.position();
+        if seen.sequence < header.sequence {
             return Err(Error::Stale {
                 what: HEADER.to_owned(),
             });
         }
-        if seen.sequence == known.sequence && seen != known {
+        if seen.sequence == header.sequence && seen != header {
             return Err(Error::Forked {
                 what: HEADER.to_owned(),
             });
@@ -443,27 +511,34 @@ impl Vault {
         let rotated = |_| Error::Conflict {
             what: "the vault's root key".to_owned(),
         };
-        let secrets = found.header.reopen(&control.secrets).map_err(rotated)?;
+        let secrets = found.header.reopen(secrets).map_err(rotated)?;
         let fetched =
             FetchedLedger::load(&self.0.store, &found.header, &found.ledger_names).await?;
-        let ledger = fetched.read(&found.header, &secrets)?;
-        if ledger.head().sequence < control.ledger.head().sequence {
+        let read = fetched.read(&found.header, &secrets)?;
+        if read.head().sequence < ledger.sequence {
             return Err(Error::Stale {
                 what: control::LEDGER.to_owned(),
             });
         }
-        if ledger.contradicts(control.ledger.head()) {
+        if read.contradicts(ledger) {
             return Err(Error::Forked {
                 what: control::LEDGER.to_owned(),
             });
         }
-        self.replace(Control {
+        Ok(Control {
             header: found.header,
             secrets,
-            ledger,
-            slot: control.slot,
+            ledger: read,
+            slot,
         })
-        .await
+    }
+
+    /// The slot that our last change makes the current one.
+    fn attempted(&self) -> std::sync::MutexGuard<'_, Option<SlotId>> {
+        self.0
+            .attempted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The key slots.
@@ -566,11 +641,22 @@ impl Vault {
     /// until [`rotate_root`](Self::rotate_root).
     ///
     /// # Errors
-    /// As [`add_slot`](Self::add_slot).
+    /// As [`add_slot`](Self::add_slot); `Conflict` also where another client has
+    /// replaced that credential already.
     pub async fn change_password(&self, new: impl Into<Credential>, kdf: KdfParams) -> Result<()> {
         let new = new.into();
         let _one = self.0.changing.lock().await;
         let control = self.refresh().await?;
+        if control
+            .header
+            .slots()
+            .iter()
+            .all(|s| s.id() != control.slot)
+        {
+            return Err(Error::Conflict {
+                what: "the key that this vault was opened with".to_owned(),
+            });
+        }
         let slot = self.make_slot(&control, new, kdf).await?;
         let keyfile = slot.kind() == SlotKind::PasswordAndKeyfile;
         let stays = |old: &&Slot| {
@@ -629,7 +715,7 @@ impl Vault {
         let names = ChainNames::list(&self.0.store, Chain::Ledger).await?;
         let entries = FetchedLedger::load(&self.0.store, &control.header, &names)
             .await?
-            .into_entries();
+            .into_chain(&control.header, &control.secrets)?;
         RecoveryKit::new(&control.header, &entries)
             .map_err(|error| Error::core(error, "the recovery kit"))
     }
@@ -670,18 +756,31 @@ impl Vault {
         slot: SlotId,
     ) -> Result<()> {
         let store = &self.0.store;
-        control::write_header(store, &before.header, &header).await?;
+        *self.attempted() = Some(slot);
+        control::write_header(store, &header).await?;
         // From here on the change is made; whoever opens next appends the entry
         // if we do not come to it.
-        let ledger = control::read_ledger(store, &header, &secrets).await?;
-        let ledger = control::catch_up(store, &header, &secrets, ledger).await?;
-        self.replace(Control {
-            header,
-            secrets,
-            ledger,
-            slot,
-        })
-        .await?;
+        let known = (header.position(), before.ledger.head());
+        let ledger = match control::read_ledger(store, &header, &secrets).await {
+            Ok(ledger) => control::catch_up(store, &header, &secrets, ledger).await,
+            Err(error) => Err(error),
+        };
+        match ledger {
+            Ok(ledger) => {
+                self.replace(Control {
+                    header,
+                    secrets,
+                    ledger,
+                    slot,
+                })
+                .await?;
+            }
+            // Another client's change stands on ours already.
+            Err(Error::Stale { .. }) => {
+                self.refresh_from(known, &secrets, slot).await?;
+            }
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 }

@@ -168,7 +168,11 @@ impl Vault {
     /// `NotFound`; otherwise those of reading and writing.
     pub async fn copy(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<()> {
         // A target that cannot be is refused before anything is read.
-        let place = self.control()?.ledger.root().store_path(&path(to.as_ref())?);
+        let place = self
+            .control()?
+            .ledger
+            .root()
+            .store_path(&path(to.as_ref())?);
         place.map_err(|error| Error::core(error, to.as_ref()))?;
         let object = self.get(from).await?;
         let options = object::options_of(object.info());
