@@ -12,7 +12,7 @@ use kluis::object_store::memory::InMemory;
 use kluis::object_store::path::Path;
 use kluis::object_store::prefix::PrefixStore;
 use kluis::object_store::{ObjectStore, ObjectStoreExt, parse_url_opts};
-use kluis::{KdfParams, Password, Result, Vault, VaultOptions};
+use kluis::{Credential, KdfParams, Password, RecoveryPhrase, Result, Vault, VaultOptions};
 use kluis_adversary::HostileStore;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,6 +42,23 @@ pub fn password() -> Password {
 /// Another one.
 pub fn other_password() -> Password {
     Password::new("purple elephants sing softly")
+}
+
+/// The words of a fresh recovery phrase: a credential that costs no Argon2 run.
+///
+/// # Panics
+/// If there is no randomness.
+pub fn words() -> String {
+    let phrase = RecoveryPhrase::generate().expect("randomness");
+    phrase.expose_words().to_string()
+}
+
+/// The credential of these words.
+///
+/// # Panics
+/// If they are no phrase.
+pub fn phrase(words: &str) -> Credential {
+    RecoveryPhrase::parse(words).expect("a phrase").into()
 }
 
 /// Options with the cheapest password.
@@ -87,8 +104,8 @@ pub async fn open(store: &HostileStore) -> Result<Vault> {
 ///
 /// # Errors
 /// Those of opening.
-pub async fn open_with(store: &HostileStore, password: Password) -> Result<Vault> {
-    options().open(as_store(store), password).await
+pub async fn open_with(store: &HostileStore, by: impl Into<Credential>) -> Result<Vault> {
+    options().open(as_store(store), by).await
 }
 
 /// The whole content of an object.
@@ -103,13 +120,35 @@ pub async fn read(vault: &Vault, path: &str) -> Result<Vec<u8>> {
 ///
 /// # Panics
 /// Never: memory takes them.
-pub async fn store_of<'a>(objects: impl IntoIterator<Item = (&'a Path, &'a [u8])>) -> InMemory {
+pub async fn store_of(objects: &BTreeMap<String, Vec<u8>>) -> HostileStore {
     let store = InMemory::new();
     for (path, bytes) in objects {
-        let bytes = bytes.to_vec();
-        store.put(path, bytes.into()).await.expect("in memory");
+        let path = Path::parse(path).expect("a path");
+        let bytes = bytes.clone();
+        store.put(&path, bytes.into()).await.expect("in memory");
     }
-    store
+    HostileStore::new(store)
+}
+
+/// Puts an object into the store behind everyone's back.
+///
+/// # Panics
+/// If the store does not take it.
+pub async fn plant(store: &HostileStore, path: &str, bytes: &[u8]) {
+    let path = Path::parse(path).expect("a path");
+    let bytes = bytes.to_vec();
+    let put = store.inner().put(&path, bytes.into()).await;
+    put.expect("the store takes it");
+}
+
+/// Removes an object behind everyone's back.
+///
+/// # Panics
+/// If the store does not let it.
+pub async fn unplant(store: &HostileStore, path: &str) {
+    let path = Path::parse(path).expect("a path");
+    let deleted = store.inner().delete(&path).await;
+    deleted.expect("the store removes it");
 }
 
 /// All that lies in a store, without a trace in its journal.
