@@ -413,6 +413,59 @@ mod tests {
         }
     }
 
+    /// One name has one encoding, also for someone who holds the folder's key.
+    #[test]
+    fn other_paddings_of_a_name_are_foreign() {
+        let names = folder();
+        let stored = |padded: &[u8]| {
+            let iv = names.iv(padded);
+            let mut sealed = [&iv, padded].concat();
+            names.keystream(&iv, &mut sealed[IV..]);
+            sealed
+        };
+        let block = |start: &[u8]| {
+            let mut block = start.to_vec();
+            block.resize(start.len().next_multiple_of(BLOCK), 0);
+            block
+        };
+        let good = stored(&block(b"a\x80"));
+        assert_eq!(BASE32HEX.encode(&good), names.encrypt("a").name);
+        for padded in [
+            [block(b"a\x80"), vec![0; BLOCK]].concat(),
+            block(b"a"),
+            block(b"a\x81"),
+            block(b"\x80"),
+            vec![0; BLOCK],
+            block(b"\xff\x80"),
+            block(&[&[b'n'; 128][..], b"\x80"].concat()),
+            Vec::new(),
+        ] {
+            let stored = BASE32HEX.encode(&stored(&padded));
+            assert_eq!(
+                names.decrypt(&stored),
+                DecodedSegment::Foreign,
+                "{padded:02x?}"
+            );
+        }
+        // Beside a long name: a short one, one too long, and another padding.
+        let long = [&[b'n'; 128][..], b"\x80"].concat();
+        for (padded, is_name) in [
+            (block(&long), true),
+            (block(b"a\x80"), false),
+            ([block(&long), vec![0; BLOCK]].concat(), false),
+            (block(&[&[b'n'; 1_024][..], b"\x80"].concat()), false),
+            (block(&[&[b'n'; 2_000][..], b"\x80"].concat()), false),
+        ] {
+            let record = stored(&padded);
+            let found = names.decrypt_long(&long_name(&record), &record);
+            assert_eq!(found.is_ok(), is_name, "{}", padded.len());
+            assert_eq!(
+                names.decrypt_long(&long_name(b"other"), &record),
+                Err(Error::Tampered)
+            );
+        }
+    }
+
     #[test]
     fn one_name_in_two_folders_looks_different() {
         let root = folder();
