@@ -273,7 +273,6 @@ async fn of_two_changes_on_s3_no_slot_is_lost() {
 }
 
 #[tokio::test]
-#[ignore = "the claim names one of two headers of one number and the ledger the other: Forked for ever"]
 async fn of_two_changes_on_a_store_without_conditions_no_slot_is_lost() {
     race_of_two_changes(|| Some(HostileStore::new(InMemory::new())), true).await;
 }

@@ -375,6 +375,11 @@ impl Entry {
         (body.written, body.previous, body.header, &body.settled)
     }
 
+    /// The newest header that its writer knew.
+    pub fn header(&self) -> Option<Position> {
+        self.body.header
+    }
+
     /// The newest owner key that sealed a part.
     fn generation(&self) -> u64 {
         let owners = self

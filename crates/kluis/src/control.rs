@@ -312,6 +312,22 @@ impl Found {
         Ok((None, foreign))
     }
 
+    /// Where two good headers have one number, as a store that ignores conditions
+    /// lets happen, the one that the ledger names came into force.
+    pub(crate) async fn settle(&mut self, store: &Backend, ledger: &FetchedLedger) -> Result<()> {
+        let Some(named) = ledger.names_instead_of(self.header.position()) else {
+            return Ok(());
+        };
+        if let Some(record) = named_record(store, Chain::Headers, named).await?
+            && let Ok(header) = Header::parse(&record)
+            && header.vault() == self.header.vault()
+        {
+            self.header = header;
+            self.stale_copies = COPIES.to_vec();
+        }
+        Ok(())
+    }
+
     fn nothing(copies: [Copy; 2], names: &ChainNames) -> Error {
         let mut damaged = copies.into_iter().filter_map(|copy| match copy {
             Copy::Damaged(error) => Some(error),
@@ -433,6 +449,17 @@ impl FetchedLedger {
             }
         }
         Ok(())
+    }
+
+    /// Another header of this number that the newest entry names.
+    fn names_instead_of(&self, header: Position) -> Option<Position> {
+        let newest = self
+            .entries
+            .iter()
+            .find(|entry| entry.position() == self.head)?;
+        newest
+            .header()
+            .filter(|named| named.sequence == header.sequence && *named != header)
     }
 
     pub(crate) fn read(self, header: &Header, secrets: &VaultSecrets) -> Result<Ledger> {

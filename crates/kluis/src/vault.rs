@@ -3,7 +3,7 @@ use crate::clock::{Versions, from_micros, now};
 use crate::control::{self, Chain, ChainNames, FetchedLedger, Found, HEADER};
 use crate::device::{self, Device, DeviceState, blocking};
 use crate::{Address, Error, Result};
-use futures_util::try_join;
+
 use kluis_crypto::{
     Credential, Entry, Header, KdfCeiling, KdfParams, Ledger, Position, RecoveryKit, Slot, SlotId,
     SlotKind, VaultId, VaultPath, VaultSecrets, make_slot,
@@ -188,21 +188,19 @@ impl VaultOptions {
             None => None,
         };
         let expected = self.id.or(pins.as_ref().map(|pins| pins.vault));
-        let found = Found::load(&store, expected).await?;
+        let mut found = Found::load(&store, expected).await?;
+        let fetched = FetchedLedger::load(&store, &found.header, &found.ledger_names).await;
+        if let Ok(ledger) = &fetched {
+            found.settle(&store, ledger).await?;
+        }
         if let Some(pins) = &pins {
             device::check_header(pins, &found.header)?;
         }
-        let ceiling = self.ceiling;
-        let header = found.header.clone();
-        let unlock = async {
-            let opened = blocking(move || header.open(&credential, ceiling)).await?;
-            opened.map_err(|error| Error::core(error, HEADER))
-        };
-        let fetch = async {
-            // A wrong password is what a user has to hear first.
-            Ok(FetchedLedger::load(&store, &found.header, &found.ledger_names).await)
-        };
-        let ((secrets, slot), fetched) = try_join!(unlock, fetch)?;
+        // What is wrong with the ledger is told to who has the right password.
+        let (ceiling, header) = (self.ceiling, found.header.clone());
+        let (secrets, slot) = blocking(move || header.open(&credential, ceiling))
+            .await?
+            .map_err(|error| Error::core(error, HEADER))?;
         let ledger = fetched?.read(&found.header, &secrets)?;
         if let Some(pins) = &pins {
             device::check_ledger(pins, &ledger)?;
@@ -496,7 +494,10 @@ impl Vault {
         secrets: &VaultSecrets,
         slot: SlotId,
     ) -> Result<Control> {
-        let found = Found::load(&self.0.store, Some(self.0.id)).await?;
+        let mut found = Found::load(&self.0.store, Some(self.0.id)).await?;
+        let fetched =
+            FetchedLedger::load(&self.0.store, &found.header, &found.ledger_names).await?;
+        found.settle(&self.0.store, &fetched).await?;
         let seen = found.header.position();
         if seen.sequence < header.sequence {
             return Err(Error::Stale {
@@ -512,8 +513,6 @@ impl Vault {
             what: "the vault's root key".to_owned(),
         };
         let secrets = found.header.reopen(secrets).map_err(rotated)?;
-        let fetched =
-            FetchedLedger::load(&self.0.store, &found.header, &found.ledger_names).await?;
         let read = fetched.read(&found.header, &secrets)?;
         if read.head().sequence < ledger.sequence {
             return Err(Error::Stale {
