@@ -10,7 +10,7 @@ use crate::{Error, Result};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, FuturesUnordered};
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt, TryFutureExt};
 use kluis_crypto::{CHUNK_LENGTH, SEALED_CHUNK_LENGTH, Sealer, StoredPath, TAG_LENGTH};
 use object_store::path::Path;
 use object_store::{
@@ -32,8 +32,10 @@ const SMALL: usize = 64 << 10;
 const PART: usize = 8 << 20;
 const PARTS_OF_A_SIZE: usize = 2_500;
 const MAX_PARTS: usize = 10_000;
-/// Parts on their way to the store at a time.
-const PARTS_IN_FLIGHT: usize = 3;
+/// Bytes on their way to the store at a time, or one part if that is larger. With
+/// what waits behind them an upload stays below 64 MiB up to 140 GiB; behind that
+/// only larger parts fit into the 10,000.
+const IN_FLIGHT: usize = 24 << 20;
 /// Streams of more than this, 8 MiB, cannot be written with a condition: stores
 /// take conditions with a single request only, and its content is held whole.
 pub const MAX_CONDITIONAL_STREAM: usize = PART;
@@ -674,22 +676,26 @@ impl Write<'_> {
         let mut upload = Upload(Some(upload));
         let mut parts = FuturesUnordered::new();
         let mut sent = 0;
+        let mut in_flight = 0;
         let mut ended = false;
         while !ended || queue.length > 0 || !parts.is_empty() {
             let size = PART << (sent / PARTS_OF_A_SIZE).min(3);
-            if parts.len() < PARTS_IN_FLIGHT && (queue.length >= size || ended && queue.length > 0)
-            {
+            let room = in_flight == 0 || in_flight + size <= IN_FLIGHT;
+            if room && (queue.length >= size || ended && queue.length > 0) {
                 if sent == MAX_PARTS {
                     return Err(Error::LimitExceeded {
                         what: format!("{} (parts of one upload)", self.what),
                     });
                 }
                 sent += 1;
-                parts.push(upload.get()?.put_part(queue.take(size)));
+                let part = queue.take(size);
+                let length = part.content_length();
+                in_flight += length;
+                parts.push(upload.get()?.put_part(part).map_ok(move |()| length));
                 continue;
             }
             tokio::select! {
-                Some(part) = parts.next() => part.map_err(failed)?,
+                Some(part) = parts.next() => in_flight -= part.map_err(failed)?,
                 unit = units.next(), if !ended && queue.length < size => match unit {
                     Some(unit) => queue.push(unit?),
                     None => ended = true,
