@@ -1014,6 +1014,47 @@ mod tests {
         ));
     }
 
+    /// Wrapped secrets that the root key sealed and its holder signed, and that
+    /// are not those of this vault or not a record of version 1.
+    #[test]
+    fn wrapped_secrets_of_another_form_are_refused() {
+        let vault = Vault::make(false, &phrase(1));
+        let with = |plaintext: &[u8]| {
+            let id = vault.secrets.vault;
+            let key = VaultSecrets::wrap_key(&vault.secrets.root, &id);
+            let place = 0u64.to_be_bytes();
+            let place = Place {
+                kind: "wrap",
+                vault: &id,
+                place: &place,
+            };
+            let wrapped = message::seal(key.expose_secret(), &place, plaintext).unwrap();
+            let header = changed(&vault, |body| body.wrapped = wrapped).unwrap();
+            open(&header, &phrase(1)).map(drop)
+        };
+        let secrets = |authority: &AuthoritySeed, owners: usize| Wrapped {
+            authority: authority.duplicate(),
+            state: vault.secrets.state.duplicate(),
+            owners: (0..owners)
+                .map(|_| vault.secrets.owners[0].duplicate())
+                .collect(),
+        };
+        let good = secrets(&vault.secrets.authority, 1).encode();
+        assert_eq!(with(&good), Ok(()));
+        let other = AuthoritySeed::make().unwrap();
+        assert_eq!(with(&secrets(&other, 1).encode()), Err(Error::Tampered));
+        let none = secrets(&vault.secrets.authority, 0).encode();
+        assert_eq!(with(&none), Err(Error::Tampered));
+        let many = secrets(&vault.secrets.authority, 257).encode();
+        assert!(matches!(with(&many), Err(Error::LimitExceeded(_))));
+        // Further secrets: an array of one in place of the empty one at the end.
+        let further = [&good[..good.len() - 1], &[0x81, 0x83, 1, 0x40, 0x40]].concat();
+        assert!(matches!(with(&further), Err(Error::UnsupportedFormat(_))));
+        for length in 0..good.len() {
+            assert_eq!(with(&good[..length]), Err(Error::Tampered));
+        }
+    }
+
     #[test]
     fn without_randomness_there_is_no_vault() {
         let vault = Vault::make(false, &phrase(1));
