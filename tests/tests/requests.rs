@@ -208,6 +208,23 @@ async fn large_objects_cost_their_parts() {
     assert!(parts[..2].iter().all(|part| part.sent.len() == 8 << 20));
 }
 
+/// What bounds the memory of a writer whose store is slow.
+#[tokio::test]
+async fn three_parts_are_on_their_way_at_a_time() {
+    let (store, vault) = hostile_vault().await;
+    store.add(Rule::new(Lie::StallAfter(0)).on(Op::PutPart));
+    let mut put = Box::pin(vault.put("large", pattern(70 << 20)));
+    // Three come, and then none for as long as we care to look.
+    let mut looks = 0;
+    while looks < 100 {
+        assert!((&mut put).now_or_never().is_none());
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        let parts = store.count(Op::PutPart);
+        assert!(parts <= 3, "{parts} parts");
+        looks += usize::from(parts == 3);
+    }
+}
+
 #[tokio::test]
 async fn ranges_cost_the_header_and_what_is_far_from_it() {
     let (store, vault) = hostile_vault().await;
