@@ -1199,6 +1199,16 @@ pub(crate) mod tests {
         frame: &[u8; FRAME],
         text: &[u8],
     ) -> Vec<u8> {
+        seal_with(vault, at, |_, _, _| *frame, text)
+    }
+
+    /// As `seal_with_frame`, where the frame depends on the keys of the write.
+    fn seal_with(
+        vault: &Vault,
+        at: &str,
+        frame: impl FnOnce(&MessageKey, &[u8; PREFIX], &[u8; PREFIX + SALT]) -> [u8; FRAME],
+        text: &[u8],
+    ) -> Vec<u8> {
         let id = vault.secrets.vault();
         let ledger = vault.ledger();
         let metadata = Metadata::default();
@@ -1210,7 +1220,7 @@ pub(crate) mod tests {
         let key = ledger.root().current().unwrap().key.object_key(&path(at));
         let message = MessageKey::derive(key.expose_secret(), Label::MESSAGE, &[&salt]);
         let key = MetadataKey::derive(message.expose_secret(), Label::METADATA, &[&prefix]);
-        let mut sealed = *frame;
+        let mut sealed = frame(&message, &prefix, &frame_aad(&prefix, &salt));
         let mut tag = [0; TAG];
         Aead::new(key.expose_secret())
             .seal(&[0; 12], &frame_aad(&prefix, &salt), &mut sealed, &mut tag)
@@ -1335,6 +1345,54 @@ pub(crate) mod tests {
                 f[64..64 + list.len()].copy_from_slice(list);
             });
             assert_eq!(found, Err(Error::Tampered), "{list:x?}");
+        }
+    }
+
+    /// Attributes have one place: what fits inside is not taken from outside,
+    /// also if a holder of the keys put it there.
+    #[test]
+    fn short_attributes_outside_are_refused() {
+        let vault = plain();
+        let id = vault.secrets.vault();
+        for (size, expected) in [(10, Err(Error::Tampered)), (100, Ok(()))] {
+            let mut outside = Vec::new();
+            let frame = |message: &MessageKey, prefix: &[u8; PREFIX], place: &_| {
+                let key =
+                    AttributesKey::derive(message.expose_secret(), Label::ATTRIBUTES, &[prefix]);
+                let list = AttributeList(with_attributes(size).attributes).encode();
+                let place = attributes_place(&id, place);
+                outside = message::seal(key.expose_secret(), &place, &list).unwrap();
+                let frame = Frame {
+                    mtime: None,
+                    expires: None,
+                    length: TrueLength::Unpadded,
+                    inside: Vec::new(),
+                    outside: Some(Sha256::digest(&outside).into()),
+                };
+                frame.write()
+            };
+            let object = seal_with(&vault, "a", frame, b"");
+            let opener = opener(&vault, "a", &object).unwrap();
+            assert_eq!(opener.metadata(Some(&outside)).map(drop), expected);
+        }
+    }
+
+    #[test]
+    fn a_frame_names_one_place_for_attributes() {
+        let frame = |inside: Vec<u8>, outside| Frame {
+            mtime: None,
+            expires: None,
+            length: TrueLength::Unpadded,
+            inside,
+            outside,
+        };
+        let hash = Some([1; 32]);
+        for (frame, is_good) in [
+            (frame(vec![1], None), true),
+            (frame(Vec::new(), hash), true),
+            (frame(vec![1], hash), false),
+        ] {
+            assert_eq!(Frame::read(&frame.write(), false).is_ok(), is_good);
         }
     }
 
