@@ -314,10 +314,23 @@ impl Found {
 
     /// Where two good headers have one number, as a store that ignores conditions
     /// lets happen, the one that the ledger names came into force.
+    ///
+    /// # Errors
+    /// `Stale` where it names a newer one, before a password is tried on the old:
+    /// the right one would be called wrong.
     pub(crate) async fn settle(&mut self, store: &Backend, ledger: &FetchedLedger) -> Result<()> {
-        let Some(named) = ledger.names_instead_of(self.header.position()) else {
+        let position = self.header.position();
+        let Some(named) = ledger.newest_header().filter(|named| *named != position) else {
             return Ok(());
         };
+        if named.sequence > position.sequence {
+            return Err(Error::Stale {
+                what: HEADER.to_owned(),
+            });
+        }
+        if named.sequence < position.sequence {
+            return Ok(());
+        }
         if let Some(record) = named_record(store, Chain::Headers, named).await?
             && let Ok(header) = Header::parse(&record)
             && header.vault() == self.header.vault()
@@ -451,15 +464,10 @@ impl FetchedLedger {
         Ok(())
     }
 
-    /// Another header of this number that the newest entry names.
-    fn names_instead_of(&self, header: Position) -> Option<Position> {
-        let newest = self
-            .entries
-            .iter()
-            .find(|entry| entry.position() == self.head)?;
-        newest
-            .header()
-            .filter(|named| named.sequence == header.sequence && *named != header)
+    /// The header that the newest entry names.
+    fn newest_header(&self) -> Option<Position> {
+        let newest = |entry: &&Entry| entry.position() == self.head;
+        self.entries.iter().find(newest)?.header()
     }
 
     pub(crate) fn read(self, header: &Header, secrets: &VaultSecrets) -> Result<Ledger> {
