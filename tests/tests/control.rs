@@ -420,7 +420,8 @@ async fn no_mix_of_header_copies_opens_by_the_old_credential() {
                 let by_new = store_of(&mixed).await;
                 let opened = open_with(&by_new, phrase(&new)).await;
                 if !shown {
-                    opened.map(drop).expect_err(&what);
+                    let error = opened.map(drop).expect_err(&what);
+                    assert!(expected.contains(&error.code()), "{what}: {error:?}");
                     assert_same(&contents(&by_new).await, &mixed, &what);
                     continue;
                 }
