@@ -5,6 +5,7 @@
 use crate::aead::{Aead, Nonce, TAG};
 use crate::kdf::{self, Label, domain, length_prefix};
 use crate::{Error, Result, VaultId, random};
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -104,21 +105,17 @@ impl MessageCipher {
 }
 
 /// A salt that does not repeat under `key`:
-/// `KDF(key, "salt", 32 random bytes, u64(version), u64(counter))[..24]`.
+/// `KDF(key, "salt", 32 random bytes, hedge, u64(counter))[..24]`.
 ///
-/// Where the randomness of a cloned machine repeats, version and counter still
-/// differ within a process, and the key between places.
-pub(crate) fn fresh_salt(key: &[u8; 32], version: u64) -> Result<[u8; SALT]> {
+/// Where the randomness of a cloned machine repeats, the counter still differs
+/// within a process, the key between places, and between two clones the hedge:
+/// the version of an object, the hash of a sealed record's plaintext.
+pub(crate) fn fresh_salt(key: &[u8; 32], hedge: &[u8]) -> Result<[u8; SALT]> {
     let mut random = Zeroizing::new([0u8; 32]);
     random::fill(&mut random[..])?;
     let mut out = [0; 32];
     let counter = random::next_counter().to_be_bytes();
-    kdf::derive(
-        key,
-        Label::SALT,
-        &[&random[..], &version.to_be_bytes(), &counter],
-        &mut out,
-    );
+    kdf::derive(key, Label::SALT, &[&random[..], hedge, &counter], &mut out);
     let mut salt = [0; SALT];
     salt.copy_from_slice(&out[..SALT]);
     Ok(salt)
@@ -150,7 +147,7 @@ impl Place<'_> {
 
 /// Seals a control record: `salt ‖ commitment ‖ chunks`.
 pub(crate) fn seal(key: &[u8; 32], place: &Place<'_>, plaintext: &[u8]) -> Result<Vec<u8>> {
-    let salt = fresh_salt(key, 0)?;
+    let salt = fresh_salt(key, &Sha256::digest(plaintext))?;
     let (cipher, commitment) =
         place.with_context(|context| MessageCipher::derive(key, &salt, context));
     let chunks = plaintext.len() / CHUNK + 1;
@@ -424,7 +421,7 @@ mod tests {
         scripted::with(Source::Constant(7), || {
             let mut seen = std::collections::HashSet::new();
             for version in 0..100 {
-                assert!(seen.insert(fresh_salt(&KEY, version % 3).unwrap()));
+                assert!(seen.insert(fresh_salt(&KEY, &[version % 3]).unwrap()));
             }
             let one = seal(&KEY, &PLACE, b"one").unwrap();
             let two = seal(&KEY, &PLACE, b"two").unwrap();
@@ -432,7 +429,9 @@ mod tests {
         });
         // A cloned machine: the counter repeats too, the clock does not.
         let at = |key, version| {
-            scripted::with(Source::Constant(7), || fresh_salt(key, version).unwrap())
+            scripted::with(Source::Constant(7), || {
+                fresh_salt(key, &u64::to_be_bytes(version)).unwrap()
+            })
         };
         assert_eq!(at(&KEY, 1), at(&KEY, 1));
         assert_ne!(at(&KEY, 1), at(&KEY, 2));
@@ -442,7 +441,7 @@ mod tests {
     #[test]
     fn without_randomness_nothing_is_sealed() {
         scripted::with(Source::Broken, || {
-            assert_eq!(fresh_salt(&KEY, 0), Err(Error::Randomness));
+            assert_eq!(fresh_salt(&KEY, &[]), Err(Error::Randomness));
             assert_eq!(seal(&KEY, &PLACE, b"x"), Err(Error::Randomness));
         });
     }

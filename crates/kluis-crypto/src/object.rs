@@ -327,7 +327,7 @@ impl Sealer {
         let collection = ledger.root();
         let epoch = collection.current().ok_or(Error::Tampered)?;
         let key = epoch.key.object_key(path);
-        let salt = message::fresh_salt(key.expose_secret(), version)?;
+        let salt = message::fresh_salt(key.expose_secret(), &version.to_be_bytes())?;
 
         let mut header = [0; HEADER_LENGTH];
         header[..4].copy_from_slice(&MAGIC);

@@ -248,11 +248,10 @@ impl VaultOptions {
             });
         }
         let what = "the recovery kit";
-        let entries = kit
-            .entries()
-            .map(|entry| Entry::parse(entry, &header.vault(), header.authorities()))
-            .collect::<kluis_crypto::Result<Vec<_>>>()
-            .map_err(|error| Error::core(error, what))?;
+        // One damaged entry is no reason to lose the others; the ledger tells
+        // whether it was needed.
+        let parse = |entry| Entry::parse(entry, &header.vault(), header.authorities()).ok();
+        let entries: Vec<Entry> = kit.entries().filter_map(parse).collect();
         let opened = {
             let (credential, header, ceiling) =
                 (Arc::clone(&credential), header.clone(), self.ceiling);
