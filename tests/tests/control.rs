@@ -589,6 +589,62 @@ async fn damaged_pins_are_an_error_and_removed_ones_trust_again() {
     open().await.unwrap();
 }
 
+/// Without any device state: what an open client has seen it does not unsee.
+#[tokio::test]
+async fn an_open_client_is_not_shown_an_older_state() {
+    let (store, vault, first) = phrase_vault().await;
+    let before = store.mark();
+    let at_first = contents(&store).await;
+    let second = words();
+    vault
+        .change_password(phrase(&second), cheap())
+        .await
+        .unwrap();
+    let at_second = contents(&store).await;
+    let eager = eager(&store, &second).await.unwrap();
+    eager.put("a", "x").await.unwrap();
+    let mark = store.mark();
+    // All of it, the header alone, and the ledger alone.
+    for what in ["**", "{header}", "k/l/**"] {
+        let rules: Vec<_> = match what {
+            "{header}" => ["kluis.vault", "k/header", "k/h/**"]
+                .map(|path| store.add(Lie::Freeze(before).at(path)))
+                .to_vec(),
+            what => vec![store.add(Lie::Freeze(before).at(what))],
+        };
+        for client in [&vault, &eager] {
+            let added = client.add_slot(phrase(&words()), cheap()).await;
+            assert_code(added.map(drop), "stale", what);
+            assert_code(client.recovery_kit().await, "stale", what);
+        }
+        if what != "{header}" {
+            assert_code(eager.put("b", "y").await, "stale", what);
+        }
+        for rule in rules {
+            store.remove(rule);
+        }
+    }
+    assert!(writes(&store, mark).is_empty());
+
+    // And not another history either.
+    let fork = store_of(&at_first).await;
+    let other = open_with(&fork, phrase(&first)).await.unwrap();
+    other
+        .change_password(phrase(&second), cheap())
+        .await
+        .unwrap();
+    for (path, bytes) in contents(&fork).await {
+        plant(&store, &path, &bytes).await;
+    }
+    for path in at_second.keys() {
+        if !contents(&fork).await.contains_key(path) {
+            unplant(&store, path).await;
+        }
+    }
+    let added = vault.add_slot(phrase(&words()), cheap()).await;
+    assert_code(added.map(drop), "forked", "another history");
+}
+
 /// L04: every ordered pair of vaults with one password. The wrong password tells
 /// that none was stretched: it would have been refused as that.
 #[tokio::test]
