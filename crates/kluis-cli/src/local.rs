@@ -540,4 +540,35 @@ mod tests {
             write(&folder, name, false).unwrap();
         }
     }
+
+    /// A folder on the way is swapped for a link and back, as fast as it goes.
+    #[test]
+    fn a_link_swapped_in_meanwhile_does_not_lead_out() {
+        let (dir, folder) = folder();
+        let (inside, outside) = (dir.path().join("in"), dir.path().join("outside"));
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::create_dir(inside.join("a")).unwrap();
+        symlink(&outside, inside.join("link")).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let _ = renameat_with(
+                        CWD,
+                        inside.join("a"),
+                        CWD,
+                        inside.join("link"),
+                        RenameFlags::EXCHANGE,
+                    );
+                }
+            });
+            let mut written = 0;
+            for i in 0..2_000 {
+                written += usize::from(write(&folder, &format!("a/{i}"), true).is_ok());
+            }
+            done.store(true, Ordering::Relaxed);
+            assert!(written > 0);
+        });
+        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+    }
 }
