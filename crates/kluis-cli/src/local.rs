@@ -262,7 +262,7 @@ impl NewFile {
         mut self,
         mtime: Option<SystemTime>,
         replace: bool,
-        umask: u32,
+        umask: Mode,
     ) -> Result<()> {
         let failed = |e: io::Error| Failure::io("cannot write", &e);
         if let Some(mtime) = mtime.and_then(timespec) {
@@ -275,7 +275,8 @@ impl NewFile {
             };
             futimens(&self.file, &times).map_err(|e| failed(e.into()))?;
         }
-        fchmod(&self.file, Mode::from_raw_mode(0o666 & !umask)).map_err(|e| failed(e.into()))?;
+        let rights = Mode::from_raw_mode(0o666) & !umask;
+        fchmod(&self.file, rights).map_err(|e| failed(e.into()))?;
         self.file.sync_all().map_err(failed)?;
         let renamed = if replace {
             renameat(&self.dir, &self.temporary, &self.dir, &self.name)
@@ -375,6 +376,10 @@ pub(crate) fn is_partial_name(name: &str) -> bool {
         })
 }
 
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "signed on some systems, never negative"
+)]
 fn modified(stat: &Stat) -> SystemTime {
     let whole = Duration::from_secs(stat.st_mtime.unsigned_abs());
     let base = if stat.st_mtime < 0 {
@@ -382,7 +387,7 @@ fn modified(stat: &Stat) -> SystemTime {
     } else {
         SystemTime::UNIX_EPOCH + whole
     };
-    base + Duration::from_nanos(stat.st_mtime_nsec)
+    base + Duration::from_nanos(stat.st_mtime_nsec as u64)
 }
 
 fn timespec(time: SystemTime) -> Option<Timespec> {
@@ -420,7 +425,7 @@ mod tests {
         file.publish(
             Some(SystemTime::UNIX_EPOCH + Duration::new(5, 7)),
             replace,
-            0o027,
+            Mode::from_raw_mode(0o027),
         )
     }
 
@@ -467,7 +472,7 @@ mod tests {
 
         let running = folder.begin("y").unwrap();
         assert_eq!(folder.begin("y").err().unwrap().exit, Exit::Conflict);
-        running.publish(None, false, 0).unwrap();
+        running.publish(None, false, Mode::empty()).unwrap();
 
         // A link planted under the temporary name is not written through.
         let outside = dir.path().join("outside");
@@ -489,15 +494,37 @@ mod tests {
             "..",
             "../x",
             "a/../../x",
+            "a/..",
+            "../../etc/passwd",
+            "a/b/../../..",
             "/x",
+            "/etc/passwd",
+            "//",
+            "///x",
+            "/..",
+            "/../x",
             "",
             "a//b",
+            "a/",
             ".",
             "./x",
+            "a/./b",
+            "a/../b",
             "a\nb",
+            "..\n",
+            "\n/..",
+            "\r",
+            "a\tb",
             "a\0b",
+            "a/\0",
+            "..\0",
             "a\u{1b}[2J",
+            "\u{1b}]0;t\u{7}",
+            "\u{8}\u{8}x",
+            "a\u{7f}",
+            "\u{85}",
             "\u{9b}x/y",
+            "x\u{1}",
         ] {
             assert_eq!(
                 write(&folder, name, true).unwrap_err().exit,
@@ -528,13 +555,41 @@ mod tests {
         assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
         for name in [
             "...",
+            "....",
+            "..x",
+            "x..",
             "%2e%2e",
+            "%2f",
+            "..%2fx",
+            "..\\x",
+            "C:\\x",
+            "\\\\host\\x",
+            "\u{ff0e}\u{ff0e}",
+            "\u{2025}",
+            "\u{2215}etc",
             "\u{202e}gpj",
-            "con",
-            "-rf",
-            "~",
-            "a b",
+            "\u{200b}",
+            "\u{2028}",
             "\u{fffd}",
+            "e\u{301}",
+            "\u{e9}",
+            "~",
+            "~root",
+            "-",
+            "-rf",
+            "--help",
+            "$(id)",
+            "`id`",
+            ";id",
+            "|id",
+            "*",
+            "?",
+            "con",
+            "NUL",
+            "aux.txt",
+            ".ssh",
+            "a b",
+            " ",
             &"x".repeat(255),
         ] {
             write(&folder, name, false).unwrap();

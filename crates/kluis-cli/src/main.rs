@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         Err(e) => return end(&terminal, Err(Failure::io("cannot start", &e))),
     };
     let (cancel, cancelled) = watch::channel(false);
-    let session = session::Session::new(common, terminal.clone(), cancelled, mask.as_raw_mode());
+    let session = session::Session::new(common, terminal.clone(), cancelled, mask);
     let result = runtime.block_on(async {
         tokio::select! {
             result = commands::run(&session, cli.verb) => result,

@@ -8,6 +8,7 @@ use crate::secrets::{GivenPassword, Secret};
 use crate::store::Store;
 use crate::terminal::Terminal;
 use kluis::{Address, FileState, Vault, VaultOptions};
+use rustix::fs::Mode;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +37,7 @@ pub(crate) struct Session {
     pub(crate) common: Common,
     pub(crate) terminal: Arc<Terminal>,
     /// For the rights of new local files.
-    pub(crate) umask: u32,
+    pub(crate) umask: Mode,
     cancel: watch::Receiver<bool>,
     config: OnceCell<Config>,
     given_password: GivenPassword,
@@ -48,7 +49,7 @@ impl Session {
         common: Common,
         terminal: Arc<Terminal>,
         cancel: watch::Receiver<bool>,
-        umask: u32,
+        umask: Mode,
     ) -> Self {
         Self {
             common,

@@ -84,7 +84,7 @@ pub(crate) struct Options {
     pub(crate) remove_source: bool,
     pub(crate) exclude: Exclude,
     pub(crate) transfers: usize,
-    pub(crate) umask: u32,
+    pub(crate) umask: Mode,
     /// More than one file may come of it.
     pub(crate) many: bool,
 }
