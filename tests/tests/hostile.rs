@@ -9,7 +9,7 @@
 )]
 
 use bytes::Bytes;
-use futures_util::{TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use kluis::object_store::memory::InMemory;
 use kluis::object_store::path::Path;
 use kluis::object_store::{Attribute, Attributes, GetRange, ObjectMeta, PutMode};
@@ -559,6 +559,38 @@ async fn ranges_of_a_damaged_object_are_right_or_refused() {
         let got = scene.vault.get_ranges("a/x", &ranges).await;
         assert_eq!(got.expect_err("short").code(), "tampered", "{n}");
         scene.store.remove(rule);
+    }
+}
+
+/// Whoever reads a large object as a stream is given nothing of one that ends
+/// elsewhere than it did.
+#[tokio::test]
+async fn nothing_is_given_out_before_the_end_is_authentic() {
+    for length in [1 << 20, (1 << 20) + 5, 3 << 20, (3 << 20) + 77] {
+        let scene = Scene::new(canaries(length)).await;
+        let stored = scene.stored().await.len();
+        for lie in [
+            Lie::FlipBit(stored as u64 * 8 - 1),
+            Lie::Truncate(HEADER + 64 * SEALED),
+            Lie::Truncate(HEADER + 63 * SEALED + 30),
+            Lie::Extend(vec![0; 40].into()),
+        ] {
+            let what = format!("{lie:?} of {length}");
+            let rule = scene.tell(lie);
+            let got = scene.vault.get("a/x").await;
+            let pieces = match got {
+                Ok(object) => object
+                    .into_stream()
+                    .next()
+                    .await
+                    .map(|piece| piece.map(drop)),
+                Err(error) => Some(Err(error)),
+            };
+            let error = pieces.expect(&what).expect_err(&what);
+            assert_eq!(error.code(), "tampered", "{what}");
+            assert!(scene.store.remove(rule) > 0);
+            scene.streamed().await.unwrap();
+        }
     }
 }
 
