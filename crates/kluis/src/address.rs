@@ -33,6 +33,13 @@ impl Address {
                 "the address holds a query, or a fragment that is not a vault id",
             ));
         }
+        // Written down, it has to lead to the same place: some that mix hosts
+        // and drive letters do not.
+        if Url::parse(url.as_str()).as_ref() != Ok(&url) {
+            return Err(Error::invalid(
+                "the address does not read back as itself; write it in another way",
+            ));
+        }
         Ok(Self { url, id })
     }
 
@@ -117,6 +124,7 @@ mod tests {
             "s3://key:secret@bucket/x",
             "https://host/x?sig=1",
             "file:///a\nb",
+            "file://host////c:/",
         ] {
             assert!(
                 matches!(text.parse::<Address>(), Err(Error::InvalidInput { .. })),

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, PoisonError};
-use zeroize::Zeroize;
+use zeroize::optimization_barrier;
 
 /// Hands out buffers of one size and takes them back.
 #[derive(Debug)]
@@ -37,9 +37,11 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // Plaintext went through here.
+        // Plaintext went through here. The barrier keeps the filling in place,
+        // which `zeroize` would do byte by byte.
         for buffer in self.free.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            buffer.zeroize();
+            buffer.fill(0);
+            optimization_barrier(&**buffer);
         }
     }
 }

@@ -26,6 +26,9 @@ const UNIT_CHUNKS: u64 = 64;
 const NEAR: u64 = 64 << 10;
 /// Chunks between two ranges that are fetched along rather than asked for apart.
 const GAP_CHUNKS: u64 = 4;
+/// Sealed bytes that are opened where they are: in less time than another thread
+/// takes to wake up.
+const INLINE: usize = 4 * SEALED_CHUNK_LENGTH;
 /// Ranges that are fetched at a time.
 const RANGES_AT_ONCE: usize = 8;
 
@@ -235,6 +238,17 @@ impl Vault {
         let (meta, attributes) = (body.meta.clone(), body.attributes.clone());
         let padded = plaintext_length(meta.size).map_err(|e| Error::core(e, text))?;
         let mut source = body.source();
+        let mut near = None;
+        if let Source::File(_) = &source
+            && meta.size <= (HEADER_LENGTH + INLINE) as u64
+        {
+            // A small file is read in one go.
+            let mut all = vec![0; usize::try_from(meta.size).unwrap_or(0)];
+            read_source(&mut source, &mut all, 0, text).await?;
+            let all = Bytes::from(all);
+            near = Some(all.slice(HEADER_LENGTH..));
+            source = Source::Stream(BodyReader::of(all));
+        }
         let mut header = [0; HEADER_LENGTH];
         read_source(&mut source, &mut header, 0, text).await?;
         let opener = self.opener(&control, &header, &path).await?;
@@ -246,7 +260,7 @@ impl Vault {
             opener: Arc::new(opener),
             padded,
             filler: OnceLock::new(),
-            near: None,
+            near,
         };
         let length = found.content_length(self).await?;
         let info = found.info(length)?;
@@ -581,6 +595,7 @@ impl Reading {
             self.plain.take(),
         );
         let filler = self.filler.clone();
+        let in_memory = file.is_none();
         let open = move || {
             let sealed = &mut sealed.as_mut()[..length];
             if let Some(file) = file {
@@ -598,6 +613,9 @@ impl Reading {
             }
             Ok((at, plain.freeze(plain_length)))
         };
+        if in_memory && length <= INLINE {
+            return Ok(Some(std::future::ready(open()).boxed()));
+        }
         // Started now, so that it runs while the next bytes are fetched.
         let task = tokio::task::spawn_blocking(open);
         Ok(Some(Box::pin(async move {
