@@ -959,7 +959,11 @@ async fn a_change_that_failed_late_is_replaced_by_the_next() {
         let rule = Lie::FailAfter(Fault::Generic).at(fail).on(Op::Put).times(1);
         let rule = store.add(rule);
         let failed = vault.change_password(phrase(&second), cheap()).await;
-        assert_code(failed, "store", fail);
+        match fail {
+            // The copies are written again by whoever opens next.
+            "kluis.vault" | "k/header" => failed.expect(fail),
+            _ => assert_code(failed, "store", fail),
+        }
         assert_eq!(store.remove(rule), 1);
         vault
             .change_password(phrase(&third), cheap())
@@ -989,6 +993,31 @@ async fn a_credential_that_is_gone_is_not_replaced_again() {
         .unwrap();
     let late = vault.change_password(phrase(&words()), cheap()).await;
     assert_code(late, "conflict", "its slot is gone");
+    open_with(&store, phrase(&second)).await.unwrap();
+}
+
+/// A call that runs keeps its keys to its end, and gives them to nobody.
+#[tokio::test]
+async fn a_vault_that_is_locked_during_a_change_stays_locked() {
+    let (store, vault, first) = phrase_vault().await;
+    let (handle, second) = (vault.clone(), words());
+    let lock = Lie::race(move || {
+        handle.lock();
+        std::future::ready(())
+    });
+    let rule = store.add(lock.at("k/header").on(Op::Put).times(1));
+    vault
+        .change_password(phrase(&second), cheap())
+        .await
+        .unwrap();
+    assert_eq!(store.remove(rule), 1);
+    assert_code(vault.slots(), "access_denied", "locked");
+    assert_code(vault.put("a", "x").await, "access_denied", "locked");
+    assert_code(
+        open_with(&store, phrase(&first)).await,
+        "wrong_credentials",
+        "changed",
+    );
     open_with(&store, phrase(&second)).await.unwrap();
 }
 
