@@ -306,6 +306,9 @@ class Header:
         (self.suite, self.vault_id, self.authorities, self.sequence, self.previous, self.time,
          self.ledger_sequence, self.ledger_hash, profile, policy, self.wrapped,
          self.slots) = parse(body[:-96], HEADER)
+        require(vault_id in (None, self.vault_id), "this is another vault")
+        self.check_authorities()
+        verify(self.authority, data[-64:], b"kluis/v1/header\0" + data[:-64])
         require(self.suite in (1, 2) and profile == 1 and not policy,
                 "a suite, name profile or policy is unknown", UnsupportedFormat)
         require(len(self.previous) == (32 if self.sequence else 0), "the hash before has not its length")
@@ -313,9 +316,6 @@ class Header:
             check_slot(slot)
         for kind in (1, 2):
             require(sum(s[1] == kind for s in self.slots) <= 4, "too many password slots", LimitExceeded)
-        require(vault_id in (None, self.vault_id), "this is another vault")
-        self.check_authorities()
-        verify(self.authority, data[-64:], b"kluis/v1/header\0" + data[:-64])
 
     def check_authorities(self):
         first, begin, signature = self.authorities[0]

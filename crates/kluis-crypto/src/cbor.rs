@@ -85,6 +85,10 @@ impl Writer {
 pub(crate) struct Reader<'a>(Decoder<'a>);
 
 impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(Decoder::new(bytes))
+    }
+
     fn array_length(&mut self) -> Result<u64> {
         self.0
             .array()

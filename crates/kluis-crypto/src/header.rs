@@ -237,15 +237,7 @@ impl Record for Body {
         from.array(12)?;
         let suite = Suite::from_number(from.uint()?)?;
         let vault = VaultId(*from.fixed()?);
-        let mut authorities = Vec::new();
-        for _ in 0..from.array_up_to(Authorities::MAX)? {
-            from.array(3)?;
-            authorities.push(Authority {
-                key: *from.fixed()?,
-                from: from.uint()?,
-                signature: from.fixed_or_empty()?.copied(),
-            });
-        }
+        let authorities = read_authorities(from)?;
         let sequence = from.uint()?;
         let previous = from.fixed_or_empty()?.copied().map(RecordHash);
         if previous.is_some() != (sequence > 0) {
@@ -285,6 +277,27 @@ impl Record for Body {
     }
 }
 
+fn read_authorities(from: &mut Reader<'_>) -> Result<Vec<Authority>> {
+    let mut authorities = Vec::new();
+    for _ in 0..from.array_up_to(Authorities::MAX)? {
+        from.array(3)?;
+        authorities.push(Authority {
+            key: *from.fixed()?,
+            from: from.uint()?,
+            signature: from.fixed_or_empty()?.copied(),
+        });
+    }
+    Ok(authorities)
+}
+
+/// Vault id and authorities, which stand first in every version's header.
+fn read_signer(from: &mut Reader<'_>) -> Result<(VaultId, Vec<Authority>)> {
+    from.array_up_to(64)?;
+    from.uint()?;
+    let vault = VaultId(*from.fixed()?);
+    Ok((vault, read_authorities(from)?))
+}
+
 /// Bounds the Argon2 runs of one opening.
 fn check_slots(slots: &[Slot], error: impl Fn() -> Error) -> Result<()> {
     for slot in slots.iter().filter(|s| s.kind().is_stretched()) {
@@ -319,6 +332,33 @@ impl Header {
     /// # Security
     /// Whoever knows no vault id to compare with trusts the header he is shown.
     pub fn parse(record: &[u8]) -> Result<Self> {
+        let (body, authorities) = Self::envelope(record)?;
+        let body = Body::decode(body)?;
+        let position = Position {
+            sequence: body.sequence,
+            hash: RecordHash::of(record),
+        };
+        Ok(Self {
+            body,
+            authorities,
+            record: record.to_vec(),
+            position,
+        })
+    }
+
+    /// The vault whose authority signed a header, whatever else stands in it: one
+    /// that is `UnsupportedFormat` and signed was written by a later version, one
+    /// that is not signed is damage.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn signer(record: &[u8]) -> Result<VaultId> {
+        let (body, _) = Self::envelope(record)?;
+        Ok(read_signer(&mut Reader::new(body))?.0)
+    }
+
+    /// The body, once its signature was checked.
+    fn envelope(record: &[u8]) -> Result<(&[u8], Authorities)> {
         if record.len() > Self::MAX_LENGTH {
             return Err(Error::LimitExceeded("length of the vault header"));
         }
@@ -331,19 +371,10 @@ impl Header {
             .ok_or(Error::Tampered)?;
         let (mac, signature) = trailer.split_at(32);
         let signature: &[u8; 64] = signature.try_into().map_err(|_| Error::Tampered)?;
-        let body = Body::decode(body)?;
-        let authorities = Authorities::verify(body.authorities.clone(), &body.vault)?;
+        let (vault, list) = read_signer(&mut Reader::new(body))?;
+        let authorities = Authorities::verify(list, &vault)?;
         authorities.verify_current(domain::HEADER, &[signed, mac], signature)?;
-        let position = Position {
-            sequence: body.sequence,
-            hash: RecordHash::of(record),
-        };
-        Ok(Self {
-            body,
-            authorities,
-            record: record.to_vec(),
-            position,
-        })
+        Ok((body, authorities))
     }
 
     /// The first header of a vault.

@@ -290,7 +290,8 @@ pub struct Entry {
 impl Entry {
     /// A longer record is not an entry.
     pub const MAX_LENGTH: usize = 1 << 20;
-    const MAGIC: [u8; 4] = *b"KLE1";
+    /// The first bytes of an entry of this version.
+    pub const MAGIC: [u8; 4] = *b"KLE1";
 
     /// Parses a stored entry of this vault and checks that the authority of its
     /// time signed it.
@@ -304,11 +305,15 @@ impl Entry {
         let body = check_magic(record, Self::MAGIC)?;
         let (signed, signature) = record.split_last_chunk::<64>().ok_or(Error::Tampered)?;
         let (body, _) = body.split_last_chunk::<64>().ok_or(Error::Tampered)?;
-        let body = Body::decode(body)?;
-        if body.vault != *vault {
+        let mut start = Reader::new(body);
+        start.array_up_to(64)?;
+        if start.fixed()? != vault.as_bytes() {
             return Err(Error::Tampered);
         }
-        authorities.verify_at(body.sequence, domain::LEDGER, &[signed], signature)?;
+        // Before anything else is looked at: an entry of a later version is one that
+        // the authority signed.
+        authorities.verify_at(start.uint()?, domain::LEDGER, &[signed], signature)?;
+        let body = Body::decode(body)?;
         let position = Position {
             sequence: body.sequence,
             hash: RecordHash::of(record),
@@ -373,6 +378,11 @@ impl Entry {
     pub(crate) fn fields(&self) -> (u64, Option<RecordHash>, Option<Position>, &[RecordHash]) {
         let body = &self.body;
         (body.written, body.previous, body.header, &body.settled)
+    }
+
+    /// The hash of the entry before it.
+    pub fn previous(&self) -> Option<RecordHash> {
+        self.body.previous
     }
 
     /// The newest header that its writer knew.

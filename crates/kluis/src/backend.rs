@@ -22,12 +22,13 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// What a conditional overwrite of this record names.
-    pub(crate) fn update_version(&self) -> UpdateVersion {
-        UpdateVersion {
-            e_tag: self.meta.e_tag.clone(),
-            version: self.meta.version.clone(),
+    /// How this record is overwritten and no other, where the store can tell.
+    pub(crate) fn update_mode(&self) -> PutMode {
+        let (e_tag, version) = (self.meta.e_tag.clone(), self.meta.version.clone());
+        if e_tag.is_none() && version.is_none() {
+            return PutMode::Overwrite;
         }
+        PutMode::Update(UpdateVersion { e_tag, version })
     }
 }
 

@@ -16,8 +16,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Check {
-    /// Control records, and of each object its header and length: one small
-    /// request an object.
+    /// Control records, and of each object its header and length: two small
+    /// requests an object.
     Quick,
     /// Every byte.
     Full,
@@ -159,6 +159,8 @@ impl Vault {
         let found = Found::open(self, text, 0).await?;
         let length = found.content_length(self).await?;
         found.info(length)?;
+        // The length is the store's word until the end was read.
+        found.read_end(self).await?;
         Ok(length)
     }
 
@@ -185,8 +187,9 @@ impl Vault {
             Some((chain, ChainName::Record(position))) => {
                 control::check_record(self.backend(), chain, position, &control.header).await
             }
-            Some((_, ChainName::Claim(_))) if meta.size == 32 => Ok(()),
-            Some((_, ChainName::Claim(_))) => Err(Error::tampered(text)),
+            Some((chain, ChainName::Claim(sequence))) => {
+                control::check_claim(self.backend(), chain, sequence).await
+            }
             None if COPIES.contains(&text) => self.check_copy(text, control).await,
             None => {
                 return Ok(Finding {
@@ -221,6 +224,11 @@ impl Vault {
         if header.vault() != self.id() || copy.sequence < known.sequence {
             return Err(Error::Stale {
                 what: format!("copy of {HEADER}"),
+            });
+        }
+        if copy.sequence == known.sequence && copy != known {
+            return Err(Error::Forked {
+                what: HEADER.to_owned(),
             });
         }
         Ok(())

@@ -6,7 +6,7 @@
 //! back has won the number. A store that ignores the condition can make two
 //! writers win; their records stay, and nothing is lost.
 
-use crate::backend::Backend;
+use crate::backend::{Backend, stored};
 use crate::clock::now;
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -180,6 +180,26 @@ async fn claimed_hash(store: &Backend, chain: Chain, sequence: u64) -> Result<Op
     }
 }
 
+/// Whether a header that could not be read was signed by the vault's authority: a
+/// later version wrote it, and it is neither passed over nor written over.
+fn is_later(record: &[u8], expected: Option<VaultId>) -> bool {
+    let unknown = matches!(
+        Header::parse(record),
+        Err(kluis_crypto::Error::UnsupportedFormat(_))
+    );
+    unknown && Header::signer(record).is_ok_and(|id| expected.is_none_or(|e| e == id))
+}
+
+/// As `is_later`, of an entry of the ledger: behind its magic only what is signed
+/// can be unsupported.
+fn is_later_entry(record: &[u8], header: &Header) -> bool {
+    record.starts_with(&Entry::MAGIC)
+        && matches!(
+            Entry::parse(record, &header.vault(), header.authorities()),
+            Err(kluis_crypto::Error::UnsupportedFormat(_))
+        )
+}
+
 /// What lies in the place of a copy of the header.
 enum Copy {
     None,
@@ -188,13 +208,14 @@ enum Copy {
 }
 
 impl Copy {
-    async fn read(store: &Backend, path: &str) -> Result<Self> {
+    async fn read(store: &Backend, path: &str, expected: Option<VaultId>) -> Result<Self> {
         match store.record(path, Header::MAX_LENGTH).await {
             Ok(None) => Ok(Self::None),
-            Ok(Some(record)) => Ok(match Header::parse(&record.bytes) {
-                Ok(header) => Self::Good(Box::new(header)),
-                Err(error) => Self::Damaged(Error::core(error, HEADER)),
-            }),
+            Ok(Some(record)) => match Header::parse(&record.bytes) {
+                Ok(header) => Ok(Self::Good(Box::new(header))),
+                Err(error) if is_later(&record.bytes, expected) => Err(Error::core(error, HEADER)),
+                Err(error) => Ok(Self::Damaged(Error::core(error, HEADER))),
+            },
             Err(error @ Error::LimitExceeded { .. }) => Ok(Self::Damaged(error)),
             Err(error) => Err(error),
         }
@@ -225,8 +246,8 @@ impl Found {
     /// here, or two vaults; `Tampered` where no copy is good.
     pub(crate) async fn load(store: &Backend, expected: Option<VaultId>) -> Result<Self> {
         let (first, second, header_names, ledger_names) = try_join!(
-            Copy::read(store, COPIES[0]),
-            Copy::read(store, COPIES[1]),
+            Copy::read(store, COPIES[0], expected),
+            Copy::read(store, COPIES[1], expected),
             ChainNames::list(store, Chain::Headers),
             ChainNames::list(store, Chain::Ledger),
         )?;
@@ -298,8 +319,12 @@ impl Found {
                     let Some(record) = named_record(store, Chain::Headers, position).await? else {
                         continue;
                     };
-                    let Ok(header) = Header::parse(&record) else {
-                        continue;
+                    let header = match Header::parse(&record) {
+                        Ok(header) => header,
+                        Err(error) if is_later(&record, id) => {
+                            return Err(Error::core(error, HEADER));
+                        }
+                        Err(_) => continue,
                     };
                     if id.is_some_and(|id| header.vault() != id) {
                         foreign = Some(header.vault());
@@ -354,19 +379,13 @@ impl Found {
         }
     }
 
-    /// Writes copies again that are missing, damaged or older. What fails here
-    /// fails for no one: the header was read.
+    /// Writes copies again that are missing, damaged or older.
     pub(crate) async fn repair(&self, store: &Backend) {
-        for path in &self.stale_copies {
-            let bytes = Bytes::copy_from_slice(self.header.as_bytes());
-            if let Err(error) = store.put_record(path, bytes, PutMode::Overwrite).await {
-                tracing::warn!(
-                    path,
-                    code = error.code(),
-                    "a copy of the vault header could not be repaired"
-                );
-            }
-        }
+        let writes = self
+            .stale_copies
+            .iter()
+            .map(|path| write_copy(store, path, &self.header));
+        futures_util::future::join_all(writes).await;
     }
 }
 
@@ -454,6 +473,13 @@ impl FetchedLedger {
         let fetches: Vec<BoxFuture<'static, Result<_>>> = wanted.map(fetch).collect();
         let mut fetches = futures_util::stream::iter(fetches).buffer_unordered(64);
         while let Some((position, record)) = fetches.try_next().await? {
+            if let Some(record) = &record
+                && is_later_entry(record, header)
+            {
+                return Err(Error::UnsupportedFormat {
+                    what: LEDGER.to_owned(),
+                });
+            }
             // What is not valid counts as absent, and as tampering if the chain needs it.
             let entry =
                 record.and_then(|r| Entry::parse(&r, &header.vault(), header.authorities()).ok());
@@ -462,6 +488,51 @@ impl FetchedLedger {
             }
         }
         Ok(())
+    }
+
+    /// Whether an entry that was seen is in the chain, also one before the last
+    /// snapshot: then everything in between is read, once.
+    ///
+    /// # Errors
+    /// `Stale` where the chain does not reach it, `Forked` where another entry
+    /// stands in its place.
+    pub(crate) async fn check_descent(
+        &self,
+        store: &Backend,
+        header: &Header,
+        names: &ChainNames,
+        seen: Position,
+    ) -> Result<()> {
+        if self.head.sequence < seen.sequence {
+            return Err(Error::Stale {
+                what: LEDGER.to_owned(),
+            });
+        }
+        let mut chain: BTreeMap<Position, Entry> = self
+            .entries
+            .iter()
+            .map(|entry| (entry.position(), entry.clone()))
+            .collect();
+        let below = seen.sequence + 1..Ledger::window_start(self.head.sequence);
+        if !below.is_empty() {
+            let between = names.records.iter().filter(|p| below.contains(&p.sequence));
+            Self::fetch(store, header, between.copied(), &mut chain).await?;
+        }
+        let mut at = self.head;
+        while at.sequence > seen.sequence {
+            let entry = chain.get(&at).ok_or_else(|| Error::tampered(LEDGER))?;
+            let hash = entry.previous().ok_or_else(|| Error::tampered(LEDGER))?;
+            at = Position {
+                sequence: at.sequence - 1,
+                hash,
+            };
+        }
+        if at == seen {
+            return Ok(());
+        }
+        Err(Error::Forked {
+            what: LEDGER.to_owned(),
+        })
     }
 
     /// The header that the newest entry names.
@@ -557,7 +628,7 @@ async fn append_record(
         return Ok(Claim::Theirs);
     }
     let update = match store.record(&claim_path, Header::MAX_LENGTH).await {
-        Ok(Some(record)) => PutMode::Update(record.update_version()),
+        Ok(Some(record)) => record.update_mode(),
         Ok(None) | Err(Error::LimitExceeded { .. }) => PutMode::Overwrite,
         Err(error) => return Err(error),
     };
@@ -582,8 +653,10 @@ fn is_header_beside(next: &Header) -> impl Fn(Option<&[u8]>) -> bool {
     let (vault, sequence) = (next.vault(), next.position().sequence);
     move |record| {
         record.is_some_and(|record| {
-            Header::parse(record)
-                .is_ok_and(|found| found.vault() == vault && found.position().sequence == sequence)
+            is_later(record, Some(vault))
+                || Header::parse(record).is_ok_and(|found| {
+                    found.vault() == vault && found.position().sequence == sequence
+                })
         })
     }
 }
@@ -606,19 +679,56 @@ pub(crate) async fn write_header(store: &Backend, next: &Header) -> Result<()> {
             });
         }
     }
-    write_copies(store, next).await
+    write_copies(store, next).await;
+    Ok(())
 }
 
-async fn write_copies(store: &Backend, header: &Header) -> Result<()> {
-    let put = |path| {
-        store.put_record(
-            path,
-            Bytes::copy_from_slice(header.as_bytes()),
-            PutMode::Overwrite,
-        )
+async fn write_copies(store: &Backend, header: &Header) {
+    futures_util::join!(
+        write_copy(store, COPIES[0], header),
+        write_copy(store, COPIES[1], header),
+    );
+}
+
+/// Writes a copy of a header that is in force, unless one lies there that is as
+/// new: another client may be further. What fails here fails for no one, for the
+/// header is in the chain, and whoever opens next writes the copy.
+async fn write_copy(store: &Backend, path: &str, header: &Header) {
+    let bytes = || Bytes::copy_from_slice(header.as_bytes());
+    let written = async {
+        let mode = match store.record(path, Header::MAX_LENGTH).await {
+            Ok(None) => PutMode::Create,
+            Ok(Some(record)) => {
+                let found = Header::parse(&record.bytes).ok();
+                let found = found.filter(|found| found.vault() == header.vault());
+                if found.is_some_and(|found| {
+                    found.position().sequence > header.position().sequence
+                        || found.position() == header.position()
+                }) {
+                    return Ok(());
+                }
+                record.update_mode()
+            }
+            Err(Error::LimitExceeded { .. }) => PutMode::Overwrite,
+            Err(error) => return Err(error),
+        };
+        match store.put_record(path, bytes(), mode).await {
+            Err(Error::Unsupported { .. }) => {
+                store.put_record(path, bytes(), PutMode::Overwrite).await?;
+            }
+            // Somebody was faster.
+            Err(Error::AlreadyExists { .. } | Error::Conflict { .. }) | Ok(_) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
     };
-    try_join!(put(COPIES[0]), put(COPIES[1]))?;
-    Ok(())
+    if let Err(error) = written.await {
+        tracing::warn!(
+            path,
+            code = error.code(),
+            "a copy of the vault header could not be written"
+        );
+    }
 }
 
 /// Appends the entry that the ledger is behind the header by, and gives the
@@ -641,7 +751,9 @@ pub(crate) async fn catch_up(
         let is_good = |record: Option<&[u8]>| {
             let parse = |r| Entry::parse(r, &header.vault(), header.authorities());
             record.is_some_and(|record| {
-                parse(record).is_ok_and(|found| found.position().sequence == position.sequence)
+                is_later_entry(record, header)
+                    || parse(record)
+                        .is_ok_and(|found| found.position().sequence == position.sequence)
             })
         };
         append_record(store, Chain::Ledger, position, entry.as_bytes(), is_good).await?;
@@ -722,7 +834,8 @@ pub(crate) async fn create(store: &Backend, header: &Header, entry: &Entry) -> R
     store
         .put_record(&Chain::Ledger.claim_path(0), claim, PutMode::Overwrite)
         .await?;
-    write_copies(store, header).await
+    write_copies(store, header).await;
+    Ok(())
 }
 
 /// Puts back what a recovery kit holds and the store lost. The header is written
@@ -736,12 +849,7 @@ pub(crate) async fn restore(
     // Another vault is noticed before anything is written.
     let found = match Found::load(store, Some(kit_header.vault())).await {
         Ok(found) => Some(found),
-        Err(
-            Error::NoVault
-            | Error::Tampered { .. }
-            | Error::UnsupportedFormat { .. }
-            | Error::LimitExceeded { .. },
-        ) => None,
+        Err(Error::NoVault | Error::Tampered { .. } | Error::LimitExceeded { .. }) => None,
         Err(error) => return Err(error),
     };
     for entry in entries {
@@ -798,7 +906,10 @@ pub(crate) async fn restore(
     )
     .await?
     {
-        Claim::Ours => write_copies(store, &next).await,
+        Claim::Ours => {
+            write_copies(store, &next).await;
+            Ok(())
+        }
         Claim::Theirs => Err(Error::Conflict {
             what: HEADER.to_owned(),
         }),
@@ -823,5 +934,20 @@ pub(crate) async fn check_record(
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::tampered(chain.what())),
         Err(error) => Err(Error::core(error, chain.what())),
+    }
+}
+
+/// Whether a claim names a record that is there; what is in it is a finding of its
+/// own.
+pub(crate) async fn check_claim(store: &Backend, chain: Chain, sequence: u64) -> Result<()> {
+    let Some(hash) = claimed_hash(store, chain, sequence).await? else {
+        return Err(Error::tampered(chain.what()));
+    };
+    let path = chain.record_path(Position { sequence, hash });
+    match store.head(&stored(&path), chain.what()).await {
+        Err(Error::NotFound { .. }) => Err(Error::Missing {
+            what: format!("a record of {}", chain.what()),
+        }),
+        other => other,
     }
 }

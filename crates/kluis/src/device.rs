@@ -229,19 +229,6 @@ pub(crate) fn check_header(pins: &Pins, header: &Header) -> Result<()> {
     Ok(())
 }
 
-/// The same of the ledger.
-pub(crate) fn check_ledger(pins: &Pins, ledger: &Ledger) -> Result<()> {
-    let what = || crate::control::LEDGER.to_owned();
-    let found = ledger.head();
-    if found.sequence < pins.ledger.sequence {
-        return Err(Error::Stale { what: what() });
-    }
-    if ledger.contradicts(pins.ledger) {
-        return Err(Error::Forked { what: what() });
-    }
-    Ok(())
-}
-
 /// Runs blocking work off the runtime's own threads.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,

@@ -277,15 +277,14 @@ impl Names {
         }
     }
 
-    /// The entry of a listing as the vault's user knows it.
+    /// The entry of a listing as the vault's user knows it. One with an authentic
+    /// name and a length that no object has is listed as empty, so that who copies
+    /// or reads it is told that it was altered.
     async fn object(&mut self, store: &Backend, meta: ObjectMeta) -> Result<Option<ObjectMeta>> {
-        let Ok(size) = plaintext_length(meta.size) else {
-            // Too short for an object: foreign, or a long name's record.
-            return Ok(None);
-        };
         let Decoded::Path(path) = self.decode(store, meta.location.as_ref()).await? else {
             return Ok(None);
         };
+        let size = plaintext_length(meta.size).unwrap_or(0);
         Ok(Path::parse(path).ok().map(|location| ObjectMeta {
             location,
             size,

@@ -62,10 +62,9 @@ impl Object {
         let Some(second) = stream.try_next().await? else {
             return Ok(first);
         };
-        // The length was authenticated before the first piece was given out.
-        let mut all = BytesMut::with_capacity(
-            usize::try_from(self.range.end - self.range.start).unwrap_or(0),
-        );
+        // The end of a range is a claim of the store: it does not decide what is
+        // allocated.
+        let mut all = BytesMut::with_capacity(4 * first.len());
         all.extend_from_slice(&first);
         all.extend_from_slice(&second);
         while let Some(piece) = stream.try_next().await? {

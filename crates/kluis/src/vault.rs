@@ -201,10 +201,13 @@ impl VaultOptions {
         let (secrets, slot) = blocking(move || header.open(&credential, ceiling))
             .await?
             .map_err(|error| Error::core(error, HEADER))?;
-        let ledger = fetched?.read(&found.header, &secrets)?;
+        let fetched = fetched?;
         if let Some(pins) = &pins {
-            device::check_ledger(pins, &ledger)?;
+            fetched
+                .check_descent(&store, &found.header, &found.ledger_names, pins.ledger)
+                .await?;
         }
+        let ledger = fetched.read(&found.header, &secrets)?;
         found.repair(&store).await;
         let ledger = control::catch_up_if_allowed(&store, &found.header, &secrets, ledger).await?;
         Vault::assemble(
@@ -279,6 +282,14 @@ impl Control {
     }
 }
 
+impl Control {
+    /// Of two states of one vault, one has seen at least as much of both chains.
+    fn is_newer_than(&self, other: &Self) -> bool {
+        let seen = |c: &Self| (c.header.position().sequence, c.ledger.head().sequence);
+        seen(self) > seen(other)
+    }
+}
+
 /// An open vault. Clones are the same vault.
 ///
 /// Paths are UTF-8 segments joined by `/`, taken exactly as they are given; what
@@ -293,7 +304,8 @@ struct Inner {
     options: VaultOptions,
     id: VaultId,
     control: RwLock<Option<Arc<Control>>>,
-    checked: Mutex<Instant>,
+    /// When the ledger was last looked at; not since a change whose end is unknown.
+    checked: Mutex<Option<Instant>>,
     refreshing: tokio::sync::Mutex<()>,
     /// One change of slots at a time.
     changing: tokio::sync::Mutex<()>,
@@ -337,7 +349,7 @@ impl Vault {
             options,
             id: control.header.vault(),
             control: RwLock::new(Some(Arc::new(control))),
-            checked: Mutex::new(Instant::now()),
+            checked: Mutex::new(Some(Instant::now())),
             refreshing: tokio::sync::Mutex::new(()),
             changing: tokio::sync::Mutex::new(()),
             attempted: Mutex::new(None),
@@ -379,6 +391,8 @@ impl Vault {
         })
     }
 
+    /// Holds a newer state. Calls that began before another one ended come with an
+    /// older one, which is given up for the one that is held.
     async fn replace(&self, control: Control) -> Result<Arc<Control>> {
         if let Some(device) = &self.0.options.device {
             device.save(&control.header, &control.ledger).await?;
@@ -389,12 +403,18 @@ impl Vault {
             .control
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        // Locked meanwhile stays locked.
-        if held.is_some() {
-            *held = Some(Arc::clone(&control));
+        match &*held {
+            // Locked meanwhile stays locked.
+            None => return Ok(control),
+            Some(newer) if newer.is_newer_than(&control) => return Ok(Arc::clone(newer)),
+            Some(_) => *held = Some(Arc::clone(&control)),
         }
         drop(held);
-        self.looked();
+        *self
+            .0
+            .checked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         Ok(control)
     }
 
@@ -410,10 +430,14 @@ impl Vault {
         if self.is_fresh() && !control.is_behind() {
             return Ok(control);
         }
-        let names = ChainNames::list(&self.0.store, Chain::Ledger).await?;
-        if names.ends_with(control.ledger.head()) && !control.is_behind() {
-            self.looked();
-            return Ok(control);
+        // After a change of ours whose end is unknown the ledger does not tell: the
+        // header may be claimed and its entry missing.
+        if !self.is_in_doubt() {
+            let names = ChainNames::list(&self.0.store, Chain::Ledger).await?;
+            if names.ends_with(control.ledger.head()) && !control.is_behind() {
+                self.looked();
+                return Ok(control);
+            }
         }
         let control = self.refresh().await?;
         if !control.is_behind() {
@@ -437,21 +461,40 @@ impl Vault {
         .await
     }
 
+    /// The next write looks before it goes on.
+    fn doubt(&self) {
+        *self
+            .0
+            .checked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        let checked = self.0.checked.lock();
+        checked.unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     fn is_fresh(&self) -> bool {
         let checked = *self
             .0
             .checked
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        checked.elapsed() < self.0.options.staleness.0
+        checked.is_some_and(|checked| checked.elapsed() < self.0.options.staleness.0)
     }
 
+    /// The held state was found to be the newest, unless there is a doubt, which
+    /// only a newer state ends.
     fn looked(&self) {
-        *self
+        let mut checked = self
             .0
             .checked
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            .unwrap_or_else(PoisonError::into_inner);
+        if checked.is_some() {
+            *checked = Some(Instant::now());
+        }
     }
 
     /// Reads header and ledger again. Never goes back.
@@ -512,17 +555,10 @@ impl Vault {
             what: "the vault's root key".to_owned(),
         };
         let secrets = found.header.reopen(secrets).map_err(rotated)?;
+        fetched
+            .check_descent(&self.0.store, &found.header, &found.ledger_names, ledger)
+            .await?;
         let read = fetched.read(&found.header, &secrets)?;
-        if read.head().sequence < ledger.sequence {
-            return Err(Error::Stale {
-                what: control::LEDGER.to_owned(),
-            });
-        }
-        if read.contradicts(ledger) {
-            return Err(Error::Forked {
-                what: control::LEDGER.to_owned(),
-            });
-        }
         Ok(Control {
             header: found.header,
             secrets,
@@ -755,6 +791,7 @@ impl Vault {
     ) -> Result<()> {
         let store = &self.0.store;
         *self.attempted() = Some(slot);
+        self.doubt();
         control::write_header(store, &header).await?;
         // From here on the change is made; whoever opens next appends the entry
         // if we do not come to it.

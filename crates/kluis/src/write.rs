@@ -11,14 +11,16 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use futures_util::{FutureExt, Stream, StreamExt, TryFutureExt};
-use kluis_crypto::{CHUNK_LENGTH, SEALED_CHUNK_LENGTH, Sealer, StoredPath, TAG_LENGTH};
+use kluis_crypto::{
+    CHUNK_LENGTH, SEALED_CHUNK_LENGTH, Sealer, StoredPath, TAG_LENGTH, sealed_length,
+};
 use object_store::path::Path;
 use object_store::{
     Attributes, MultipartUpload, PutMode, PutMultipartOptions, PutPayload, PutResult,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Chunks that are sealed in one go: 1 MiB, a millisecond of work.
 const UNIT_CHUNKS: usize = 64;
@@ -26,19 +28,20 @@ const UNIT_TEXT: usize = UNIT_CHUNKS * CHUNK_LENGTH;
 const UNIT_SEALED: usize = UNIT_CHUNKS * SEALED_CHUNK_LENGTH;
 /// Content in memory up to this is sealed where it is: about 50 microseconds.
 const SMALL: usize = 64 << 10;
-/// Parts of a multipart upload: all of one size but the last (some stores insist),
-/// and at least 5 MiB (S3 insists). Behind 20 GiB they are larger, as stores count
-/// to 10,000.
+/// Parts of a multipart upload: at least 5 MiB (S3 insists), and of one size but
+/// for the last where the length is known (some stores insist).
 const PART: usize = 8 << 20;
+/// S3 counts parts to 10,000: content of a known length is cut into fewer, other
+/// content into larger ones behind every 2,500, which makes 293 GiB there.
+const MAX_PARTS: u64 = 9_500;
 const PARTS_OF_A_SIZE: usize = 2_500;
-const MAX_PARTS: usize = 10_000;
 /// Bytes on their way to the store at a time, or one part if that is larger. With
-/// what waits behind them an upload stays below 64 MiB up to 140 GiB; behind that
-/// only larger parts fit into the 10,000.
+/// what waits behind them an upload stays below 64 MiB up to 140 GiB (290 GiB of a
+/// known length); behind that only larger parts fit into the 10,000.
 const IN_FLIGHT: usize = 24 << 20;
 /// Streams of more than this, 8 MiB, cannot be written with a condition: stores
 /// take conditions with a single request only, and its content is held whole.
-pub const MAX_CONDITIONAL_STREAM: usize = PART;
+pub const MAX_CONDITIONAL_STREAM: usize = 8 << 20;
 
 impl Vault {
     /// Writes an object, replacing one that is there.
@@ -80,8 +83,7 @@ impl Vault {
         } else {
             Content::Reader(Box::new(reader))
         };
-        self.write(path.as_ref(), content, options, usize::MAX)
-            .await
+        self.write(path.as_ref(), content, options, None).await
     }
 
     /// Writes an object from a stream of any length in bounded memory. Nothing is
@@ -100,7 +102,7 @@ impl Vault {
             path.as_ref(),
             Content::Stream(stream.boxed()),
             options,
-            MAX_CONDITIONAL_STREAM,
+            Some(MAX_CONDITIONAL_STREAM as u64),
         )
         .await
     }
@@ -121,7 +123,7 @@ impl Vault {
             path.as_ref(),
             Content::Reader(Box::new(reader)),
             options,
-            MAX_CONDITIONAL_STREAM,
+            Some(MAX_CONDITIONAL_STREAM as u64),
         )
         .await
     }
@@ -131,13 +133,14 @@ impl Vault {
         text: &str,
         content: Content,
         options: PutOptions,
-        max_conditional: usize,
+        max_conditional: Option<u64>,
     ) -> Result<PutResult> {
         let path = path(text)?;
         let metadata = object::to_metadata(&options)?;
         let control = self.fresh_control().await?;
         let core = |error| Error::core(error, text);
         let place = control.ledger.root().store_path(&path).map_err(core)?;
+        let padded = control.ledger.root().is_padded();
         let version = self.next_version();
         let length = options.size_hint;
         let sealer = Sealer::new(
@@ -157,10 +160,20 @@ impl Vault {
             what: text,
             attributes: object::outside(sealer.attributes_outside()),
             mode: options.mode,
-            max_conditional,
+            max_conditional: match max_conditional {
+                Some(content) if padded => sealed_length(content + content / 8 + 8),
+                Some(content) => sealed_length(content),
+                None => Ok(u64::MAX),
+            }
+            .map_err(core)?,
+            length,
         };
         let header = Bytes::copy_from_slice(sealer.header());
-        write.run(header, units(content, &sealer, length)).await
+        let done = write.run(header, units(content, &sealer, length)).await?;
+        // Who deleted the last object beside this one meanwhile took the records
+        // of long names along.
+        write_long_names(self.backend(), &place, text).await?;
+        Ok(done)
     }
 
     /// Copies an object inside the vault, replacing the target. It is read, checked
@@ -517,9 +530,13 @@ fn seal_small(mut feed: Feed, reader: &mut PayloadReader, sealer: &Sealer) -> Re
 
 /// How many units are worked on at a time.
 pub(crate) fn cores() -> usize {
-    std::thread::available_parallelism()
-        .map_or(2, usize::from)
-        .min(16)
+    // Asking takes a dozen system calls, and small objects come by the thousand.
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| {
+        std::thread::available_parallelism()
+            .map_or(2, usize::from)
+            .min(16)
+    })
 }
 
 /// Reads and seals one unit; none behind the end.
@@ -594,7 +611,9 @@ struct Write<'a> {
     what: &'a str,
     attributes: Attributes,
     mode: PutMode,
-    max_conditional: usize,
+    /// Sealed bytes of the longest content that may be written with a condition.
+    max_conditional: u64,
+    length: Option<u64>,
 }
 
 impl Write<'_> {
@@ -610,7 +629,7 @@ impl Write<'_> {
         let conditional = self.mode != PutMode::Overwrite;
         while let Some(unit) = units.next().await {
             queue.push(unit?);
-            if conditional && queue.length > self.max_conditional {
+            if conditional && queue.length as u64 > self.max_conditional {
                 return Err(Error::Unsupported {
                     what: format!(
                         "a conditional write of a stream of more than {} MiB",
@@ -634,6 +653,21 @@ impl Write<'_> {
                 self.own_write(&header).await.ok_or(error)
             }
             other => other,
+        }
+    }
+
+    fn part_size(&self, sent: usize) -> usize {
+        let wanted = self.length.unwrap_or(0).div_ceil(MAX_PARTS);
+        let known = usize::try_from(wanted.next_multiple_of(1 << 20)).unwrap_or(PART);
+        let size = PART.max(known);
+        // Behind what was announced, and where nothing was, parts grow.
+        let announced = self
+            .length
+            .is_some_and(|length| (sent * size) as u64 <= length);
+        if announced {
+            size
+        } else {
+            size << (sent / PARTS_OF_A_SIZE).min(3)
         }
     }
 
@@ -679,14 +713,9 @@ impl Write<'_> {
         let mut in_flight = 0;
         let mut ended = false;
         while !ended || queue.length > 0 || !parts.is_empty() {
-            let size = PART << (sent / PARTS_OF_A_SIZE).min(3);
+            let size = self.part_size(sent);
             let room = in_flight == 0 || in_flight + size <= IN_FLIGHT;
             if room && (queue.length >= size || ended && queue.length > 0) {
-                if sent == MAX_PARTS {
-                    return Err(Error::LimitExceeded {
-                        what: format!("{} (parts of one upload)", self.what),
-                    });
-                }
                 sent += 1;
                 let part = queue.take(size);
                 let length = part.content_length();
