@@ -170,15 +170,18 @@ pub fn pattern(length: usize) -> Vec<u8> {
         .collect()
 }
 
+/// A store, and the name of its kind.
+pub type Named = (&'static str, Arc<dyn ObjectStore>);
+
 /// A fresh store of each kind: memory, a local folder, and the S3 server that
 /// the test command starts, where it did.
 ///
 /// # Panics
 /// If one cannot be made.
-pub fn stores() -> (Vec<(&'static str, Arc<dyn ObjectStore>)>, TempDir) {
+pub fn stores() -> (Vec<Named>, TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let local = LocalFileSystem::new_with_prefix(folder.path()).expect("a local store");
-    let mut all: Vec<(&'static str, Arc<dyn ObjectStore>)> = vec![
+    let mut all: Vec<Named> = vec![
         ("memory", Arc::new(InMemory::new())),
         ("folder", Arc::new(local)),
     ];

@@ -801,7 +801,7 @@ async fn every_damaged_control_record_is_mended_or_refused() {
     let newest = own
         .iter()
         .filter(|path| path.starts_with("k/h/") && path.contains('-'))
-        .last();
+        .next_back();
     let copies = [
         "kluis.vault".to_owned(),
         "k/header".to_owned(),
