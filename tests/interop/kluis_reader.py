@@ -286,7 +286,7 @@ def open_slot(slot, vault_id, credential):
 
 # --- 3. Vault header -----------------------------------------------------------
 
-HEADER = row(uint, octets(16), many(row(octets(32), uint, octets(0, 64)), 1, 16), uint, octets(0, 32), uint,
+HEADER = row(uint, octets(16), many(row(octets(32), uint, octets(0, 64)), 1, 257), uint, octets(0, 32), uint,
              uint, octets(32), uint, many(row(uint, uint)), octets(), many(SLOT, 1, 32))
 SECRETS = row(octets(32), octets(32), many(octets(32), 1, 256), many(row(uint, octets(), octets())))
 
@@ -493,11 +493,15 @@ class Ledger:
                 require(entry.header[0] < header_sequence or entry.header == [header_sequence, header_hash],
                         "the header is older than the ledger", Stale)
         self.last, self.collections = last, {}
+        newest = 0
         for entry in reversed(chain):
+            owners = [audience[1] for audience, _ in entry.parts if audience[0] == 0]
+            require(max(owners, default=0) >= newest, "an owner key is older than one before it")
+            newest = max(owners, default=0)
             apply_actions(self.collections, entry.sequence, entry.actions(owner_keys))
         self.entries = chain[::-1]
         self.keys = {c.id: list(c.epochs) for c in self.collections.values()}
-        self.read_orphans(store, load, {e.hash for e in chain}, owner_keys)
+        self.read_orphans(store, load, {e.hash for e in chain}, owner_keys, authorities[-1][1])
 
     @staticmethod
     def load(store, vault_id, authorities, sequence, digest):
@@ -505,11 +509,11 @@ class Ledger:
         require(entry.sequence == sequence, "an entry lies under another number")
         return entry
 
-    def read_orphans(self, store, load, known, owner_keys):
-        """Valid entries outside the chain: their keys can be read with."""
+    def read_orphans(self, store, load, known, owner_keys, authority_from):
+        """Valid entries of the authority in force outside the chain: their keys can be read with."""
         for name in store.names("k/l"):
             match = re.fullmatch("([0-9a-f]{16})-([0-9a-f]{64})", name)
-            if not match or bytes.fromhex(match[2]) in known:
+            if not match or bytes.fromhex(match[2]) in known or int(match[1], 16) < authority_from:
                 continue
             try:
                 entry = load(int(match[1], 16), bytes.fromhex(match[2]))

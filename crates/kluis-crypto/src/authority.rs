@@ -74,7 +74,8 @@ pub(crate) struct Authority {
 pub struct Authorities(Vec<Authority>);
 
 impl Authorities {
-    pub(crate) const MAX: usize = 16;
+    /// One for each root rotation, and the first.
+    pub(crate) const MAX: usize = 257;
 
     pub(crate) fn first(key: [u8; 32]) -> Self {
         Self(vec![Authority {
@@ -127,6 +128,15 @@ impl Authorities {
     pub fn current(&self) -> &[u8; 32] {
         // A verified list is not empty.
         self.0.last().map_or(&[0; 32], |authority| &authority.key)
+    }
+    /// The ledger sequence from which the key in force signs.
+    pub(crate) fn current_from(&self) -> u64 {
+        self.0.last().map_or(0, |authority| authority.from)
+    }
+
+    /// Whether a key is, or was, an authority of the vault.
+    pub fn contains(&self, key: &[u8; 32]) -> bool {
+        self.0.iter().any(|authority| authority.key == *key)
     }
 
     /// Checks a signature of the authority in force.

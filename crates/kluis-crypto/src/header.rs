@@ -82,11 +82,12 @@ impl VaultSecrets {
         })
     }
 
-    /// The secrets after a root rotation: a new root key, a new owner key for
-    /// what is decided from now on, everything else kept.
+    /// The secrets after a root rotation: a new root key, a new authority and a new
+    /// owner key for what is decided from now on. Whoever held the old ones can
+    /// neither read nor sign what comes.
     ///
     /// # Errors
-    /// `Randomness`; `LimitExceeded` after 256 rotations.
+    /// `Randomness`; `LimitExceeded` after 255 rotations.
     pub fn rotated(&self) -> Result<Self> {
         if self.owners.len() == Self::MAX_OWNERS {
             return Err(Error::LimitExceeded("root rotations of one vault"));
@@ -96,7 +97,7 @@ impl VaultSecrets {
         Ok(Self {
             vault: self.vault,
             root: RootKey::make()?,
-            authority: self.authority.duplicate(),
+            authority: AuthoritySeed::make()?,
             state: self.state.duplicate(),
             owners,
         })
@@ -411,6 +412,30 @@ impl Header {
         now: u64,
     ) -> Result<Self> {
         self.following(self.position, secrets, ledger, slots, now)
+    }
+    /// The header after this one under the secrets of a root rotation, with its
+    /// authority, which takes over behind `ledger` and is signed by the one before.
+    ///
+    /// # Errors
+    /// As `next`.
+    pub fn rotated(
+        &self,
+        before: &VaultSecrets,
+        after: &VaultSecrets,
+        ledger: Position,
+        slots: Vec<Slot>,
+        now: u64,
+    ) -> Result<Self> {
+        let (key, from) = (after.authority.public_key(), ledger.sequence + 1);
+        let message: [&[u8]; 3] = [self.body.vault.as_bytes(), &key, &from.to_be_bytes()];
+        let signature = Some(before.authority.sign(domain::SUCCESSION, &message));
+        let mut successor = self.clone();
+        successor.body.authorities.push(Authority {
+            key,
+            from,
+            signature,
+        });
+        successor.following(self.position, after, ledger, slots, now)
     }
 
     /// As `next`, behind a header of this vault that is known by its place only:
@@ -738,16 +763,27 @@ mod tests {
 
     #[test]
     fn rotations_are_bounded() {
-        let mut secrets = VaultSecrets::make().unwrap();
-        for _ in 1..256 {
-            secrets = secrets.rotated().unwrap();
+        let mut vault = Vault::make(false, &phrase(1));
+        for sequence in 1..256 {
+            let after = vault.secrets.rotated().unwrap();
+            let slot = make_slot(&after, &phrase(1), cheap(), 1).unwrap();
+            // As if each rotation's entry had been appended.
+            let ledger = Position {
+                sequence,
+                hash: RecordHash::MIN,
+            };
+            let next = vault
+                .header()
+                .rotated(&vault.secrets, &after, ledger, vec![slot], 1);
+            vault.headers.push(next.unwrap());
+            vault.secrets = after;
         }
-        assert!(matches!(secrets.rotated(), Err(Error::LimitExceeded(_))));
-        let vault = Vault::make(false, &phrase(1));
-        let slot = make_slot(&secrets, &phrase(1), cheap(), 1).unwrap();
-        let header = Header::first(&secrets, vault.head().position(), slot, 1).unwrap();
-        let header = Header::parse(header.as_bytes()).unwrap();
-        assert!(same(&open(&header, &phrase(1)).unwrap(), &secrets));
+        assert!(matches!(
+            vault.secrets.rotated(),
+            Err(Error::LimitExceeded(_))
+        ));
+        let header = Header::parse(vault.header().as_bytes()).unwrap();
+        assert!(same(&open(&header, &phrase(1)).unwrap(), &vault.secrets));
     }
 
     #[test]
@@ -835,7 +871,7 @@ mod tests {
             Err(Error::Tampered)
         );
         assert!(matches!(
-            changed(&vault, |b| b.authorities = vec![first; 17]),
+            changed(&vault, |b| b.authorities = vec![first; 258]),
             Err(Error::LimitExceeded(_))
         ));
         assert_eq!(

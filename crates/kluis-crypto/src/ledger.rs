@@ -515,15 +515,24 @@ impl Ledger {
         header: &Header,
         secrets: &VaultSecrets,
     ) -> Result<Self> {
-        Self::assemble(head, entries, header.position(), header.ledger(), secrets)
+        let from = header.authorities().current_from();
+        Self::assemble(
+            head,
+            entries,
+            header.position(),
+            header.ledger(),
+            from,
+            secrets,
+        )
     }
-
-    /// As `read`, with the place of the header at hand and the entry it names.
+    /// As `read`, with the place of the header at hand, the entry it names, and the
+    /// sequence from which its authority signs.
     pub(crate) fn assemble(
         head: Position,
         entries: impl IntoIterator<Item = Entry>,
         header: Position,
         named: Position,
+        authority_from: u64,
         secrets: &VaultSecrets,
     ) -> Result<Self> {
         let mut entries: BTreeMap<Position, Entry> = entries
@@ -577,7 +586,10 @@ impl Ledger {
             return Err(Error::Tampered);
         }
         for (position, orphan) in entries {
-            if !ledger.settled.contains(&position.hash) {
+            // Whoever held the authority before could make orphans of the past for
+            // ever, and with them keys of the epochs of today.
+            let of_today = position.sequence >= authority_from;
+            if of_today && !ledger.settled.contains(&position.hash) {
                 ledger.adopt_keys(&orphan, secrets)?;
                 ledger.orphans.insert(position.hash);
             }
@@ -653,7 +665,11 @@ impl Ledger {
                 _ => self.header = Some(header),
             }
         }
-        self.generation = self.generation.max(entry.generation());
+        // Owner keys only go forward: who holds an older one decides nothing more.
+        if entry.generation() < self.generation {
+            return Err(Error::Tampered);
+        }
+        self.generation = entry.generation();
         self.settled.extend(&entry.body.settled);
         Ok(())
     }
@@ -1110,16 +1126,51 @@ mod tests {
             [(1, 1, true, [0xa; 32]), (1, 1, true, [0xb; 32])],
             "both keys"
         );
-        // The chain opens epoch 1 too: three keys, its own is written with.
+        // A rotation ends it: whoever held the authority before could make such
+        // orphans for ever.
         vault.rotate(&[phrase(1)]);
         let next = ledger.next(vault.header(), &vault.secrets, 9).unwrap();
         let mut all: Vec<&Entry> = base.iter().collect();
         all.extend([&next, &orphans[0], &orphans[1]]);
         let ledger = reads(&vault, next.position(), &all).unwrap();
-        assert_eq!(epochs(&ledger).len(), 4);
+        assert_eq!(epochs(&ledger).len(), 2);
         let current = ledger.root().current().unwrap();
         assert_eq!((current.number, current.orphan), (1, false));
         assert_eq!(ledger.root().closed_at(0), Some(2));
+    }
+
+    #[test]
+    fn who_held_the_root_before_a_rotation_decides_nothing_after_it() {
+        let mut vault = vault();
+        vault.append();
+        let (mut thief, before) = (VaultSecrets::make().unwrap(), vault.ledger());
+        std::mem::swap(&mut thief, &mut vault.secrets);
+        // The owner goes on with what the thief has not.
+        let old_header = vault.header().clone();
+        let after = thief.rotated().unwrap();
+        let slot = crate::make_slot(&after, &phrase(1), crate::testing::cheap(), 1).unwrap();
+        let head = vault.head().position();
+        let header = old_header
+            .rotated(&thief, &after, head, vec![slot], 1)
+            .unwrap();
+        let entry = before.next(&header, &after, 2).unwrap();
+        let id = after.vault();
+        let authorities = header.authorities();
+        assert!(Entry::parse(entry.as_bytes(), &id, authorities).is_ok());
+        // An entry of his in its place, or behind it, is none.
+        let forged = before.next(&old_header, &thief, 3).unwrap();
+        assert_eq!(
+            Entry::parse(forged.as_bytes(), &id, authorities),
+            Err(Error::Tampered)
+        );
+        // Before it the chain stands still, and an orphan of his adds no key.
+        let mut all = vault.entries.clone();
+        all.push(entry.clone());
+        all.push(Entry::first(&thief, false, 4).unwrap());
+        let ledger = Ledger::read(entry.position(), all, &header, &after).unwrap();
+        assert!(ledger.orphans.is_empty());
+        assert_eq!(epochs(&ledger).len(), 2);
+        assert_eq!(ledger.root().current().unwrap().number, 1);
     }
 
     #[test]

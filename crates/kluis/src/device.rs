@@ -190,6 +190,9 @@ impl Device {
                 .load(&address)?
                 .filter(|pinned| pinned.vault == seen.vault)
             {
+                if pinned.header.sequence > seen.header.sequence {
+                    seen.authority = pinned.authority;
+                }
                 seen.header = newer(pinned.header, seen.header);
                 seen.ledger = newer(pinned.ledger, seen.ledger);
                 if (seen.header, seen.ledger) == (pinned.header, pinned.ledger) {
@@ -217,6 +220,15 @@ pub(crate) fn check_header(pins: &Pins, header: &Header) -> Result<()> {
         return Err(Error::UntrustedIdentity {
             expected: pins.vault,
             found: header.vault(),
+        });
+    } // A successor of the pinned authority names it; a rival successor does not name
+    // the one that this device has seen.
+    if !header.authorities().contains(&pins.authority) {
+        let older = header.position().sequence < pins.header.sequence;
+        return Err(if older {
+            Error::Stale { what: what() }
+        } else {
+            Error::Forked { what: what() }
         });
     }
     let found = header.position();

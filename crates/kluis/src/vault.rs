@@ -708,17 +708,24 @@ impl Vault {
         self.change_slots(&control, slots, id).await
     }
 
-    /// Makes a new root key, opened by these credentials and no others, and a new
-    /// epoch: what is written from now on cannot be read with an old header and
-    /// its password. What was written before can, until it is written again.
+    /// Makes a new root key, opened by these credentials and no others, a new
+    /// signing key and a new epoch: whoever once held the old root key, or an old
+    /// header and its password, can neither read what is written from now on nor
+    /// decide anything. What was written before they can read until it is written
+    /// again.
     ///
-    /// Other clients that have the vault open have to open it again.
+    /// Other clients that have the vault open have to open it again. A client that
+    /// pins nothing can still be led into the vault as it was before, by the
+    /// provider together with such a person: give it the address anew, and its
+    /// device a state.
     ///
     /// # Errors
     /// `InvalidInput` without a credential; otherwise as [`add_slot`](Self::add_slot).
     pub async fn rotate_root(&self, credentials: Vec<(Credential, KdfParams)>) -> Result<()> {
         let _one = self.0.changing.lock().await;
-        let control = self.refresh().await?;
+        // Behind a rotation that died the ledger has to be complete first.
+        self.doubt();
+        let control = self.fresh_control().await?;
         let made = {
             let control = Arc::clone(&control);
             blocking(move || {
@@ -728,9 +735,8 @@ impl Vault {
                     .iter()
                     .map(|(credential, kdf)| make_slot(&secrets, credential, *kdf, now))
                     .collect::<kluis_crypto::Result<Vec<_>>>()?;
-                let header = control
-                    .header
-                    .next(&secrets, control.ledger.head(), slots, now)?;
+                let (before, head) = (&control.secrets, control.ledger.head());
+                let header = control.header.rotated(before, &secrets, head, slots, now)?;
                 Ok((secrets, header))
             })
         };

@@ -904,11 +904,16 @@ fn ledger() {
             .map(|k| hex(k.expose_secret()))
             .collect();
         let authority = *vault.header().authorities().current();
+        let authorities = vault.header().authorities().list();
+        let authorities: Vec<_> = authorities
+            .iter()
+            .map(|a| json!([hex(&a.key), a.from]))
+            .collect();
         let mut file = File::new(
             "ledger",
             json!({
                 "vault_id": hex(id.as_bytes()),
-                "authorities": [[hex(&authority), 0]],
+                "authorities": authorities,
                 "owner_keys": owners,
             }),
         );

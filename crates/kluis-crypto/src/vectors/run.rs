@@ -464,7 +464,14 @@ fn chain(case: &Case<'_>) -> Result<Fields> {
         (found.as_bytes() == data).then_some(found)
     });
     let entries: Vec<_> = entries.collect();
-    let ledger = Ledger::assemble(head, entries, header, named, &case.owners())?;
+    let ledger = Ledger::assemble(
+        head,
+        entries,
+        header,
+        named,
+        authorities.current_from(),
+        &case.owners(),
+    )?;
     let root = ledger.root();
     let epochs: Vec<_> = root
         .epochs
