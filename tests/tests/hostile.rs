@@ -800,8 +800,7 @@ async fn every_damaged_control_record_is_mended_or_refused() {
     // asked or written behind it.
     let newest = own
         .iter()
-        .filter(|path| path.starts_with("k/h/") && path.contains('-'))
-        .next_back();
+        .rfind(|path| path.starts_with("k/h/") && path.contains('-'));
     let copies = [
         "kluis.vault".to_owned(),
         "k/header".to_owned(),
