@@ -1254,3 +1254,30 @@ async fn the_objects_of_another_vault_are_foreign() {
         .filter(|f| matches!(f.verdict, Verdict::Foreign));
     assert_eq!(foreign.count(), 1);
 }
+
+/// The object beside a long name is junk: the object is not listed, and writing it
+/// again mends that.
+#[tokio::test]
+async fn a_damaged_record_of_a_long_name_is_mended_by_the_next_write() {
+    use kluis::object_store::{ObjectStoreExt, memory::InMemory};
+    let store: std::sync::Arc<dyn kluis::object_store::ObjectStore> =
+        std::sync::Arc::new(InMemory::new());
+    let vault = kluis_tests::vault(&store).await;
+    let name = "n".repeat(200);
+    vault.put(&name, "x").await.unwrap();
+    let stored: Vec<_> = store.list(None).try_collect().await.unwrap();
+    let record = stored.iter().find(|o| o.location.as_ref().ends_with('~'));
+    let record = &record.unwrap().location;
+    store.put(record, "junk".into()).await.unwrap();
+    let listed = async || {
+        vault
+            .list(None)
+            .try_collect::<Vec<_>>()
+            .await
+            .unwrap()
+            .len()
+    };
+    assert_eq!(listed().await, 0);
+    vault.put(&name, "y").await.unwrap();
+    assert_eq!(listed().await, 1);
+}

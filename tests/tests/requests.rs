@@ -320,8 +320,9 @@ async fn listing_costs_one_request_and_one_for_each_long_name() {
     let (put, counts) = cost(&store, vault.put(format!("{long}/a"), "x")).await;
     put.unwrap();
     // The record of the long name before it, and again behind it: whoever deleted
-    // the last object beside it meanwhile took the record along.
-    only(counts, &[(Op::Put, 3)]);
+    // the last object beside it meanwhile took the record along. One that is there is
+    // read, for a damaged one would leave the object without a name.
+    only(counts, &[(Op::Put, 3), (Op::Get, 1)]);
     for n in 0..9 {
         vault.put(format!("{long}/{n}"), "x").await.unwrap();
     }

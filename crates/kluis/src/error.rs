@@ -193,7 +193,7 @@ impl Error {
                 "if the vault is your own, raise the limit; else do not trust it"
             }
             Self::UntrustedIdentity { .. } => {
-                "do not enter a password: the address leads to a vault that is not the one you know"
+                "check the address: it leads to a vault that is not the one you know; nothing was derived from the password"
             }
             Self::AccessDenied { .. } => {
                 "check the store's credentials and permissions, or open the vault again"

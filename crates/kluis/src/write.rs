@@ -229,31 +229,25 @@ fn from_inside(error: Error) -> Error {
 /// The objects that hold long names are written before what lies below them.
 async fn write_long_names(store: &Backend, place: &StoredPath, what: &str) -> Result<()> {
     for (path, record) in &place.long_names {
-        let payload = Bytes::copy_from_slice(record).into();
-        match store
-            .put(
-                &stored(path),
-                what,
-                payload,
-                PutMode::Create,
-                Attributes::new(),
-            )
-            .await
-        {
-            Ok(_) | Err(Error::AlreadyExists { .. } | Error::Conflict { .. }) => {}
-            Err(Error::Unsupported { .. }) => {
-                let payload = Bytes::copy_from_slice(record).into();
-                store
-                    .put(
-                        &stored(path),
-                        what,
-                        payload,
-                        PutMode::Overwrite,
-                        Attributes::new(),
-                    )
-                    .await?;
-            }
+        let (path, name) = (stored(path), path);
+        let put = |mode| {
+            let payload = Bytes::copy_from_slice(record).into();
+            store.put(&path, what, payload, mode, Attributes::new())
+        };
+        match put(PutMode::Create).await {
+            Ok(_) => continue,
+            Err(
+                Error::AlreadyExists { .. } | Error::Conflict { .. } | Error::Unsupported { .. },
+            ) => {}
             Err(error) => return Err(error),
+        }
+        // One that is there and damaged would leave the object without a name.
+        let found = match store.record(name, record.len()).await {
+            Err(Error::LimitExceeded { .. }) => None,
+            other => other?,
+        };
+        if found.is_none_or(|found| found.bytes != *record) {
+            put(PutMode::Overwrite).await?;
         }
     }
     Ok(())
