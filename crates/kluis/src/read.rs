@@ -628,6 +628,11 @@ impl Reading {
 async fn read_source(source: &mut Source, out: &mut [u8], offset: u64, what: &str) -> Result<()> {
     match source {
         Source::Stream(reader) => reader.fill(out, what).await,
+        // Two changes of threads take longer than a few pages of a file that was
+        // just opened.
+        Source::File(file) if out.len() <= HEADER_LENGTH + INLINE => {
+            read_file_at(file, out, offset, what)
+        }
         Source::File(file) => {
             let (file, length, what) = (Arc::clone(file), out.len(), what.to_owned());
             let read = blocking(move || {
