@@ -797,7 +797,8 @@ impl Vault {
     ) -> Result<()> {
         let store = &self.0.store;
         *self.attempted() = Some(slot);
-        self.doubt();
+        // Also where this call is dropped, or a look that began before it ends.
+        let mut doubt = Doubt(Some(self));
         control::write_header(store, &header).await?;
         // From here on the change is made; whoever opens next appends the entry
         // if we do not come to it.
@@ -822,7 +823,19 @@ impl Vault {
             }
             Err(error) => return Err(error),
         }
+        doubt.0 = None;
         Ok(())
+    }
+}
+
+/// Leaves a doubt behind unless the change came to its end.
+struct Doubt<'a>(Option<&'a Vault>);
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if let Some(vault) = self.0 {
+            vault.doubt();
+        }
     }
 }
 
