@@ -3,8 +3,8 @@
 
 use crate::kdf::domain;
 use crate::secret::secret_key;
+use crate::signature::{self, verify};
 use crate::{Error, Result, VaultId};
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 
 secret_key! {
@@ -14,38 +14,13 @@ secret_key! {
 
 impl AuthoritySeed {
     pub(crate) fn public_key(&self) -> [u8; 32] {
-        SigningKey::from_bytes(self.expose_secret())
-            .verifying_key()
-            .to_bytes()
+        signature::public_key(self.expose_secret())
     }
 
     /// Signs `domain ‖ message`.
     pub(crate) fn sign(&self, domain: &'static [u8], message: &[&[u8]]) -> [u8; 64] {
-        SigningKey::from_bytes(self.expose_secret())
-            .sign(&joined(domain, message))
-            .to_bytes()
+        signature::sign(self.expose_secret(), domain, message)
     }
-}
-
-fn joined(domain: &[u8], message: &[&[u8]]) -> Vec<u8> {
-    let mut all = domain.to_vec();
-    for part in message {
-        all.extend_from_slice(part);
-    }
-    all
-}
-
-fn verify(
-    key: &[u8; 32],
-    domain: &'static [u8],
-    message: &[&[u8]],
-    signature: &[u8; 64],
-) -> Result<()> {
-    VerifyingKey::from_bytes(key)
-        .and_then(|key| {
-            key.verify_strict(&joined(domain, message), &Signature::from_bytes(signature))
-        })
-        .map_err(|_| Error::Tampered)
 }
 
 /// `vault id = SHA-256("kluis/v1/vault" ‖ 0x00 ‖ public key)[..16]`

@@ -56,9 +56,24 @@ pub(crate) mod domain {
     pub(crate) const RECORD: &[u8] = b"kluis/v1/record\0";
     pub(crate) const OBJECT: &[u8] = b"kluis/v1/object\0";
     pub(crate) const LONG_NAME: &[u8] = b"kluis/v1/long-name\0";
+    pub(crate) const CARD: &[u8] = b"kluis/v1/card\0";
+    pub(crate) const FINGERPRINT: &[u8] = b"kluis/v1/fingerprint\0";
+    pub(crate) const REPLACEMENT: &[u8] = b"kluis/v1/replacement\0";
+    pub(crate) const GRANT: &[u8] = b"kluis/v1/grant\0";
     #[cfg(test)]
     pub(crate) const ALL: &[&[u8]] = &[
-        VAULT, HEADER, LEDGER, SUCCESSION, SLOT, RECORD, OBJECT, LONG_NAME,
+        VAULT,
+        HEADER,
+        LEDGER,
+        SUCCESSION,
+        SLOT,
+        RECORD,
+        OBJECT,
+        LONG_NAME,
+        CARD,
+        FINGERPRINT,
+        REPLACEMENT,
+        GRANT,
     ];
 }
 

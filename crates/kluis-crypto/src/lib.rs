@@ -27,6 +27,7 @@
 
 mod aead;
 mod authority;
+mod card;
 mod cbor;
 mod collection;
 mod credential;
@@ -34,7 +35,9 @@ mod device;
 mod error;
 mod header;
 mod id;
+mod identity;
 mod kdf;
+mod kem;
 mod kit;
 mod ledger;
 mod message;
@@ -45,6 +48,7 @@ mod padding;
 mod primitives;
 mod random;
 mod secret;
+mod signature;
 mod slot;
 #[cfg(test)]
 mod testing;
@@ -52,12 +56,14 @@ mod testing;
 mod vectors;
 
 pub use authority::Authorities;
+pub use card::{Card, Fingerprint, IdentitySuite, Replacement};
 pub use collection::Collection;
 pub use credential::{Credential, KdfCeiling, KdfParams, Keyfile, Password, RecoveryPhrase};
 pub use device::{DeviceKey, Pins};
 pub use error::{Error, Result};
 pub use header::{Header, Suite, VaultSecrets, make_slot};
 pub use id::{CollectionId, Position, RecordHash, SlotId, VaultId};
+pub use identity::Identity;
 pub use kit::RecoveryKit;
 pub use ledger::{Entry, Ledger};
 pub use name::{DecodedSegment, FolderNames, StoredPath, StoredSegment, VaultPath, objects_prefix};
