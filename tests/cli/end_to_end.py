@@ -188,7 +188,7 @@ kluis: :nothing/here: there is nothing at this path; hint: see what is there wit
 {"message_type":"object","path":"b/1","size":1234567,"last_modified":"TIME"}
 {"message_type":"object","path":"b/2","size":0,"last_modified":"TIME"}
 {"message_type":"folder","path":"b/c"}
-{"message_type":"summary","command":"ls","items":2,"bytes":1234567,"folders":1,"skipped":0,"failed":0,"dry_run":false,"seconds":S}
+{"message_type":"summary","command":"ls","items":2,"bytes":1234567,"folders":1,"skipped":0,"failed":0,"nameless":0,"foreign":0,"dry_run":false,"seconds":S}
 """)
     golden(w.kluis("ls", "--json", "nothing", code=16), out="""
 {"message_type":"error","code":"not_found","exit_code":16,"path":":nothing","message":"there is nothing at this path","hint":"see what is there with `kluis ls :`"}
@@ -350,6 +350,60 @@ def check_finds_what_was_altered(w):
     assert len(w.tree("out")) == 2, w.tree("out")
     w.kluis("rm", name)
     w.kluis("check")
+
+
+@test
+def what_has_lost_its_name_is_not_passed_over(w):
+    """The provider removes the record of a long name and puts a file of its own beside: who works on the whole
+    folder is told, and the exit code says that not everything was reached."""
+    w.new_vault()
+    names = [letter * 200 for letter in "ab"]
+    for name in (*names, "short"):
+        w.write(f"t/{name}", name[0])
+    w.kluis("cp", "-r", "t", ":d")
+    objects = Path(w.url) / "o"
+    records = sorted(objects.rglob("~*~"))
+    assert len(records) == 2, records
+    (records[0].parent / "Thumbs.db").write_bytes(b"windows was here")
+    foreign = "kluis: :d: 1 entry is not of this vault and was left out; `kluis check -v` names them"
+    golden(w.kluis("ls", "-r", ":d"), out="\n".join((*names, "short")), err=foreign)
+    golden(w.kluis("cp", "-r", ":d", "all"), err=f"""
+{foreign}
+kluis: copied 3 files (3 B)
+""")
+    assert "Thumbs.db: not of this vault" in w.kluis("check", "-v").err
+
+    lost = "1 object was left out: the store has lost its long name"
+    hint = "hint: `kluis check` says where they lie; by its name each can be read, moved and removed as ever"
+    records[0].unlink()
+    for recursive in ([], ["-r"]):
+        done = w.kluis("ls", *recursive, ":d", code=3)
+        assert len(done.lines()) == 2 and "short" in done.lines(), done.out
+        golden(done, out=done.out, err=f"{foreign}\nkluis: :d: {lost}; {hint}")
+    summary, error = w.kluis("ls", "--json", ":d", code=3).json()[-2:]
+    assert (summary["nameless"], summary["foreign"], summary["failed"]) == (1, 1, 1), summary
+    assert (error["exit_code"], error["code"], error["path"]) == (3, "some_failed", ":d"), error
+    golden(w.kluis("cp", "-r", ":d", "some", code=3), err=f"""
+{foreign}
+kluis: :d: {lost}; {hint}
+kluis: copied 2 files (2 B), 1 failed
+kluis: 1 of 3 failed, 2 copied; hint: the failures are named above; run the same command again for what is left
+""")
+    assert w.kluis("cp", "-r", ":d", "some", "--json", code=3).json()[-2]["nameless"] == 1
+    w.kluis("rm", "-r", "-n", ":d", code=3)
+    w.kluis("mv", ":d", ":e", code=3)
+    assert len(w.kluis("ls", ":e").lines()) == 2
+    # Nothing else is left in the folder; it is not taken for one that is gone.
+    w.kluis("check", code=13)
+    for command in (["ls", ":d"], ["rm", "-r", ":d"], ["rm", "-r", ":", "--yes"], ["mv", ":d", ":e"],
+                    ["cp", "-r", ":d", "rest"]):
+        assert lost in w.kluis(*command, code=3).err, command
+    golden(w.kluis("rm", ":d", code=2), err="kluis: :d: it is a folder; hint: give -r to remove folders")
+    (left,) = [name for name in names if not w.path(f"some/{name}").exists()]
+    assert w.kluis("cat", f":d/{left}").out == left[0]
+    w.kluis("mv", f":d/{left}", f":d/{left[1:]}")
+    golden(w.kluis("cp", "-r", ":d", "rest"), err=f"{foreign}\nkluis: copied 1 file (1 B)")
+    golden(w.kluis("rm", "-r", ":d"), err=f"{foreign}\nkluis: removed 1 object")
 
 
 @test_on_each_store
@@ -847,14 +901,14 @@ def json_of_cp_mv_rm(w):
     golden(w.kluis("cp", "-r", "d", ":x", "--json", "--transfers", "1"), out="""
 {"message_type":"object","action":"copied","source":"d/a","path":":x/a","size":1}
 {"message_type":"object","action":"copied","source":"d/b","path":":x/b","size":2}
-{"message_type":"summary","command":"cp","items":2,"bytes":3,"skipped":0,"failed":0,"dry_run":false,"seconds":S}
+{"message_type":"summary","command":"cp","items":2,"bytes":3,"skipped":0,"failed":0,"nameless":0,"foreign":0,"dry_run":false,"seconds":S}
 """)
     w.write("d/a", "3")
     os.utime(w.path("d/a"), ns=(5, 5))
     golden(w.kluis("cp", "-r", "d", ":x", "--json", "--transfers", "1", code=3), out="""
 {"message_type":"error","code":"already_exists","exit_code":14,"path":":x/a","message":"it exists already and differs","hint":"give --overwrite to replace it"}
 {"message_type":"object","action":"skipped","source":"d/b","path":":x/b","size":2}
-{"message_type":"summary","command":"cp","items":0,"bytes":0,"skipped":1,"failed":1,"dry_run":false,"seconds":S}
+{"message_type":"summary","command":"cp","items":0,"bytes":0,"skipped":1,"failed":1,"nameless":0,"foreign":0,"dry_run":false,"seconds":S}
 {"message_type":"error","code":"some_failed","exit_code":3,"path":null,"message":"1 of 2 failed, 0 copied","hint":"the failures are named above; run the same command again for what is left"}
 """, err="""
 kluis: :x/a: it exists already and differs; hint: give --overwrite to replace it
@@ -862,18 +916,18 @@ kluis: 1 of 2 failed, 0 copied; hint: the failures are named above; run the same
 """)
     golden(w.kluis("cp", "d/a", ":x/a", "--json", "--overwrite"), out="""
 {"message_type":"object","action":"replaced","source":"d/a","path":":x/a","size":1}
-{"message_type":"summary","command":"cp","items":1,"bytes":1,"skipped":0,"failed":0,"dry_run":false,"seconds":S}
+{"message_type":"summary","command":"cp","items":1,"bytes":1,"skipped":0,"failed":0,"nameless":0,"foreign":0,"dry_run":false,"seconds":S}
 """)
     golden(w.kluis("cp", "-", ":pipe", "--json", stdin=b"abc"), out="""
 {"message_type":"object","action":"copied","source":"-","path":":pipe","size":3}
 """)
     golden(w.kluis("mv", "x/a", "y", "--json"), out="""
 {"message_type":"object","action":"moved","source":":x/a","path":":y","size":1}
-{"message_type":"summary","command":"mv","items":1,"bytes":1,"skipped":0,"failed":0,"dry_run":false,"seconds":S}
+{"message_type":"summary","command":"mv","items":1,"bytes":1,"skipped":0,"failed":0,"nameless":0,"foreign":0,"dry_run":false,"seconds":S}
 """)
     golden(w.kluis("rm", "y", "--json"), out="""
 {"message_type":"object","action":"removed","path":":y","size":1}
-{"message_type":"summary","command":"rm","items":1,"bytes":1,"skipped":0,"failed":0,"dry_run":false,"seconds":S}
+{"message_type":"summary","command":"rm","items":1,"bytes":1,"skipped":0,"failed":0,"nameless":0,"foreign":0,"dry_run":false,"seconds":S}
 """)
     with w.path("big").open("wb") as f:
         f.truncate(1_500_000_000)

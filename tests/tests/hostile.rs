@@ -13,7 +13,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use kluis::object_store::memory::InMemory;
 use kluis::object_store::path::Path;
 use kluis::object_store::{Attribute, Attributes, GetRange, ObjectMeta, PutMode};
-use kluis::{Check, Error, Finding, Password, PutOptions, Result, Vault, Verdict};
+use kluis::{Check, Error, Finding, Password, PutOptions, Result, Unlisted, Vault, Verdict};
 use kluis_adversary::{Fault, HostileStore, Lie, Op, Rule, RuleId};
 use kluis_tests::{
     CHUNK, HEADER, SEALED, as_store, cheap, contents, hostile_vault, open, open_with, options,
@@ -1280,4 +1280,55 @@ async fn a_damaged_record_of_a_long_name_is_mended_by_the_next_write() {
     assert_eq!(listed().await, 0);
     vault.put(&name, "y").await.unwrap();
     assert_eq!(listed().await, 1);
+}
+
+/// What a listing leaves out it counts: an object must not be missing from a copy of
+/// a folder, or be left behind by its removal, without a word.
+#[tokio::test]
+async fn a_listing_counts_what_it_cannot_name() {
+    let (store, vault) = hostile_vault().await;
+    let (name, folder) = ("n".repeat(200), "d".repeat(200));
+    for path in [
+        "short",
+        "f/short",
+        &format!("f/{name}"),
+        &format!("f/{folder}/a"),
+        &format!("f/{folder}/{name}"),
+    ] {
+        vault.put(path, "x").await.unwrap();
+    }
+    let unlisted = async |prefix| {
+        let mut listing = vault.list(prefix);
+        let mut listed = 0;
+        while listing.try_next().await.unwrap().is_some() {
+            listed += 1;
+        }
+        let Unlisted {
+            nameless, foreign, ..
+        } = listing.unlisted();
+        (listed, nameless, foreign)
+    };
+    let children = async |prefix| {
+        let listed = vault.list_with_delimiter(prefix).await.unwrap();
+        let unlisted = *listed.extensions.get::<Unlisted>().unwrap();
+        let shown = listed.objects.len() + listed.common_prefixes.len();
+        (shown, unlisted.nameless, unlisted.foreign)
+    };
+    assert_eq!(unlisted(None).await, (5, 0, 0));
+    assert_eq!(children(Some("f")).await, (3, 0, 0));
+
+    plant(&store, "o/not of this vault", b"junk").await;
+    let stored = contents(&store).await;
+    let records = stored.keys().filter(|path| path.ends_with('~'));
+    let mut records: Vec<_> = records.cloned().collect();
+    records.sort_by_key(String::len);
+    // Of the file and the folder in `f`: one is gone, one is damaged.
+    unplant(&store, &records[0]).await;
+    plant(&store, &records[1], b"junk").await;
+    assert_eq!(unlisted(None).await, (2, 3, 1));
+    assert_eq!(unlisted(Some("f")).await, (1, 3, 0));
+    assert_eq!(children(None).await, (2, 0, 1));
+    assert_eq!(children(Some("f")).await, (1, 2, 0));
+    // It is as it was to whoever knows the name.
+    assert_eq!(read(&vault, &format!("f/{name}")).await.unwrap(), b"x");
 }

@@ -1,5 +1,6 @@
 //! How a command ends: one code for the shell, one line for the person.
 
+use kluis::Unlisted;
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
@@ -93,6 +94,18 @@ impl Failure {
     /// What the crypto core says of something the user gave.
     pub(crate) fn core(error: impl fmt::Display) -> Self {
         Self::usage(error.to_string(), "correct it and run the command again")
+    }
+
+    /// Objects that a listing cannot name, if there are any: they are there, and
+    /// whoever works on a whole folder must not believe that they were reached.
+    pub(crate) fn nameless(count: u64) -> Option<Self> {
+        let message = match count {
+            0 => return None,
+            1 => "1 object was left out: the store has lost its long name".to_owned(),
+            n => format!("{n} objects were left out: the store has lost their long names"),
+        };
+        let hint = "`kluis check` says where they lie; by its name each can be read, moved and removed as ever";
+        Some(Self::new(Exit::SomeFailed, "some_failed", message, hint))
     }
 
     /// The reader of our output went away, as `head` does: not an error.
@@ -191,6 +204,9 @@ pub(crate) struct Tally {
     pub(crate) bytes: u64,
     pub(crate) skipped: u64,
     pub(crate) failed: u64,
+    /// What listings left out; the nameless are among the failed.
+    pub(crate) nameless: u64,
+    pub(crate) foreign: u64,
     worst: Option<Failure>,
 }
 
@@ -200,6 +216,17 @@ impl Tally {
             many,
             ..Self::default()
         }
+    }
+
+    /// Notes what a listing left out. What has no name was not reached and is a
+    /// failure for each; the failure, to be shown, says so once.
+    pub(crate) fn left_out(&mut self, unlisted: Unlisted, place: &str) -> Option<Failure> {
+        self.foreign += unlisted.foreign;
+        let failure = Failure::nameless(unlisted.nameless)?.at(place);
+        self.nameless += unlisted.nameless;
+        self.failed += unlisted.nameless - 1;
+        self.fail(failure.clone());
+        Some(failure)
     }
 
     /// Notes a failure; of several, the one that decides the code is kept.

@@ -95,6 +95,8 @@ pub(crate) struct SummaryMessage<'a> {
     pub(crate) skipped: u64,
     pub(crate) failed: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) nameless: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) foreign: Option<u64>,
     pub(crate) dry_run: bool,
     pub(crate) seconds: f64,

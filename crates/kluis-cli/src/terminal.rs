@@ -73,6 +73,17 @@ impl Terminal {
         self.line(text);
     }
 
+    /// What lies in the store and is not of the vault: no failure, and nothing
+    /// that should stay unsaid.
+    pub(crate) fn foreign(&self, count: u64, place: &str) {
+        let what = match count {
+            0 => return,
+            1 => "1 entry is not of this vault and was left out".to_owned(),
+            n => format!("{n} entries are not of this vault and were left out"),
+        };
+        self.warn(&format!("{place}: {what}; `kluis check -v` names them"));
+    }
+
     /// One line for one item, under `-v`.
     pub(crate) fn detail(&self, text: impl FnOnce() -> String) {
         if self.verbose && !self.json {

@@ -21,9 +21,9 @@ use crate::session::Opened;
 use crate::terminal::{Message, ObjectMessage, SummaryMessage, Terminal, human_bytes};
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
-use kluis::object_store::{ObjectMeta, PutMode};
-use kluis::{ObjectInfo, PutOptions};
+use futures_util::stream::Peekable;
+use kluis::object_store::PutMode;
+use kluis::{Listing, ObjectInfo, PutOptions};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -137,7 +137,7 @@ pub(crate) enum Walk {
     /// All files below the local folder.
     LocalTree,
     /// All objects of this listing.
-    Listing(Mutex<Option<BoxStream<'static, kluis::Result<ObjectMeta>>>>),
+    Listing(Mutex<Option<Peekable<Listing>>>),
 }
 
 struct Item {
@@ -259,6 +259,8 @@ impl Transfer {
             bytes: tally.bytes,
             skipped: tally.skipped,
             failed: tally.failed,
+            nameless: Some(tally.nameless),
+            foreign: Some(tally.foreign),
             dry_run: self.options.dry_run,
             seconds: start.elapsed().as_secs_f64(),
             ..SummaryMessage::default()

@@ -157,6 +157,21 @@ impl Backend {
         found.map(drop).map_err(|error| Error::store(error, what))
     }
 
+    /// Whether anything lies below a stored folder, or is an object of its name.
+    pub(crate) async fn is_named(&self, folder: &str, or_object: bool) -> Result<bool> {
+        if self.list(Some(folder)).try_next().await?.is_some() {
+            return Ok(true);
+        }
+        if !or_object {
+            return Ok(false);
+        }
+        match self.head(&stored(folder), folder).await {
+            Ok(()) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Lists stored objects below a prefix of whole segments.
     pub(crate) fn list(&self, prefix: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>> {
         self.0

@@ -69,6 +69,7 @@ pub use kluis_crypto::{
     Credential, KdfParams, Keyfile, Password, Pins, RecoveryKit, RecoveryPhrase, SlotId, SlotKind,
     VaultId,
 };
+pub use list::{Listing, Unlisted};
 pub use object::{ObjectInfo, PutOptions};
 pub use object_store;
 pub use read::Object;

@@ -1,25 +1,111 @@
 //! Listing and deleting: stored names are decrypted folder by folder. What does
-//! not decrypt is foreign: passed over, and named by `check`.
+//! not decrypt is passed over and counted, and named by `check`.
 
 use crate::backend::{Backend, stored};
 use crate::vault::{Vault, path};
 use crate::{Error, Result};
 use futures_util::stream::BoxStream;
-use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt};
 use kluis_crypto::{DecodedSegment, FolderNames, objects_prefix, plaintext_length};
 use object_store::path::Path;
 use object_store::{ListResult, ObjectMeta};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
 /// Heads that are fetched at a time where padding hides sizes.
 const HEADS_AT_ONCE: usize = 16;
 /// Entries of one folder that are held in memory.
 const MAX_CHILDREN: usize = 1 << 22;
 
+/// What lies below a folder and has no place in its listing, by number.
+/// [`Vault::check`] names each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unlisted {
+    /// Objects whose name, or a folder's on the way, is longer than 127 bytes and
+    /// whose record of it is missing or damaged. Nothing of them is lost: whoever
+    /// knows the name reads them by it, and writing one again writes the record.
+    pub nameless: u64,
+    /// What is not of this vault, or of it under a stored name that was altered.
+    pub foreign: u64,
+}
+
+/// A listing under way: a stream of objects, which knows what it left out.
+///
+/// ```
+/// # use kluis::{Password, Vault, object_store::memory::InMemory};
+/// # use futures_util::TryStreamExt;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> kluis::Result<()> {
+/// # let store = std::sync::Arc::new(InMemory::new());
+/// # let vault = Vault::create(store, Password::new("correct horse battery staple")).await?;
+/// let mut listing = vault.list(None);
+/// while let Some(object) = listing.try_next().await? {
+///     println!("{}", object.location);
+/// }
+/// assert_eq!(listing.unlisted().nameless, 0);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a listing makes no request before it is polled"]
+pub struct Listing {
+    objects: BoxStream<'static, Result<ObjectMeta>>,
+    unlisted: Arc<Counts>,
+}
+
+impl Listing {
+    /// What was left out so far; all of it once the stream has ended.
+    pub fn unlisted(&self) -> Unlisted {
+        self.unlisted.so_far()
+    }
+}
+
+impl Stream for Listing {
+    type Item = Result<ObjectMeta>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.objects.poll_next_unpin(cx)
+    }
+}
+
+impl std::fmt::Debug for Listing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listing")
+            .field("unlisted", &self.unlisted())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    nameless: AtomicU64,
+    foreign: AtomicU64,
+}
+
+impl Counts {
+    fn so_far(&self) -> Unlisted {
+        Unlisted {
+            nameless: self.nameless.load(Ordering::Relaxed),
+            foreign: self.foreign.load(Ordering::Relaxed),
+        }
+    }
+
+    fn nameless(&self) {
+        self.nameless.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn foreign(&self) {
+        self.foreign.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 impl Vault {
     /// Lists every object below a folder, or in the vault, in the order of the
     /// store, which is that of the encrypted names. Sizes are those of the
     /// contents, by the store's word; times, e-tags and versions are the store's.
+    /// What has no readable name is counted: see [`Listing::unlisted`].
     ///
     /// # Errors
     /// `InvalidInput` for a prefix that is no path; otherwise those of the store.
@@ -27,9 +113,11 @@ impl Vault {
     /// # Security
     /// Names and places are authentic, the list is not: the store can leave
     /// objects out, and show ones that fail when they are read.
-    pub fn list(&self, prefix: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>> {
+    pub fn list(&self, prefix: Option<&str>) -> Listing {
         let vault = self.clone();
         let prefix = prefix.map(str::to_owned);
+        let unlisted = Arc::<Counts>::default();
+        let counts = Arc::clone(&unlisted);
         let listing = async move {
             let control = vault.control()?;
             let (under, names) = match &prefix {
@@ -56,23 +144,28 @@ impl Vault {
             };
             let padded = control.ledger.root().is_padded();
             let metas = vault.backend().list(Some(&under));
-            let state = (metas, names, vault.clone());
-            let decoded =
-                futures_util::stream::try_unfold(state, async |(mut metas, mut names, vault)| {
+            let state = (metas, names, vault.clone(), counts);
+            let decoded = futures_util::stream::try_unfold(
+                state,
+                async |(mut metas, mut names, vault, counts)| {
                     while let Some(meta) = metas.try_next().await? {
-                        if let Some(meta) = names.object(vault.backend(), meta).await? {
-                            return Ok(Some((meta, (metas, names, vault))));
+                        if let Some(meta) = names.object(vault.backend(), meta, &counts).await? {
+                            return Ok(Some((meta, (metas, names, vault, counts))));
                         }
                     }
                     Ok(None)
-                });
+                },
+            );
             Ok::<_, Error>(if padded {
                 vault.with_true_sizes(decoded.boxed())
             } else {
                 decoded.boxed()
             })
         };
-        futures_util::stream::once(listing).try_flatten().boxed()
+        Listing {
+            objects: futures_util::stream::once(listing).try_flatten().boxed(),
+            unlisted,
+        }
     }
 
     /// Replaces the padded sizes of a listing by the true ones: a head for each.
@@ -108,7 +201,8 @@ impl Vault {
             .boxed()
     }
 
-    /// Lists the objects and folders directly in a folder, each sorted by name.
+    /// Lists the objects and folders directly in a folder, each sorted by name. The
+    /// extensions of the result hold an [`Unlisted`]: what has no readable name.
     ///
     /// # Errors
     /// As [`list`](Self::list).
@@ -138,15 +232,14 @@ impl Vault {
             Some(prefix) => Names::below(under, prefix.to_owned(), names),
             None => Names::root(names),
         };
+        let counts = Counts::default();
         let mut objects = Vec::new();
         for meta in below.objects {
-            objects.extend(names.object(self.backend(), meta).await?);
+            objects.extend(names.object(self.backend(), meta, &counts).await?);
         }
         let mut common_prefixes = Vec::new();
         for folder in below.common_prefixes {
-            if let Decoded::Path(path) = names.decode(self.backend(), folder.as_ref()).await? {
-                common_prefixes.extend(Path::parse(path).ok());
-            }
+            common_prefixes.extend(names.path(self.backend(), folder.as_ref(), &counts).await?);
         }
         if control.ledger.root().is_padded() {
             let listed = futures_util::stream::iter(objects.into_iter().map(Ok)).boxed();
@@ -154,11 +247,13 @@ impl Vault {
         }
         objects.sort_unstable_by(|a: &ObjectMeta, b| a.location.cmp(&b.location));
         common_prefixes.sort_unstable();
-        Ok(ListResult {
+        let mut listed = ListResult {
             common_prefixes,
             objects,
             extensions: Default::default(),
-        })
+        };
+        listed.extensions.insert(counts.so_far());
+        Ok(listed)
     }
 
     /// Deletes an object. Its older versions are the store's to keep or not.
@@ -181,7 +276,7 @@ impl Vault {
         // Also behind one that is gone: whoever deleted it may have died here.
         for (record, _) in place.long_names.iter().rev() {
             let long = record.strip_suffix('~').unwrap_or(record);
-            if self.is_named(long, long != place.path).await? {
+            if self.backend().is_named(long, long != place.path).await? {
                 break;
             }
             match self.backend().delete(&stored(record), text).await {
@@ -190,27 +285,6 @@ impl Vault {
             }
         }
         deleted
-    }
-
-    /// Whether anything lies below a stored folder, or is an object of its name.
-    async fn is_named(&self, folder: &str, or_object: bool) -> Result<bool> {
-        if self
-            .backend()
-            .list(Some(folder))
-            .try_next()
-            .await?
-            .is_some()
-        {
-            return Ok(true);
-        }
-        if !or_object {
-            return Ok(false);
-        }
-        match self.backend().head(&stored(folder), folder).await {
-            Ok(()) => Ok(true),
-            Err(Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 
     /// Deletes a stream of objects, some at a time, and gives each path back.
@@ -280,16 +354,43 @@ impl Names {
     /// The entry of a listing as the vault's user knows it. One with an authentic
     /// name and a length that no object has is listed as empty, so that who copies
     /// or reads it is told that it was altered.
-    async fn object(&mut self, store: &Backend, meta: ObjectMeta) -> Result<Option<ObjectMeta>> {
-        let Decoded::Path(path) = self.decode(store, meta.location.as_ref()).await? else {
-            return Ok(None);
-        };
+    async fn object(
+        &mut self,
+        store: &Backend,
+        meta: ObjectMeta,
+        counts: &Counts,
+    ) -> Result<Option<ObjectMeta>> {
+        let path = self.path(store, meta.location.as_ref(), counts).await?;
         let size = plaintext_length(meta.size).unwrap_or(0);
-        Ok(Path::parse(path).ok().map(|location| ObjectMeta {
+        Ok(path.map(|location| ObjectMeta {
             location,
             size,
             ..meta
         }))
+    }
+
+    /// The path of an object or folder; what has none is counted.
+    async fn path(
+        &mut self,
+        store: &Backend,
+        stored_path: &str,
+        counts: &Counts,
+    ) -> Result<Option<Path>> {
+        match self.decode(store, stored_path).await? {
+            Decoded::Path(path) => {
+                let path = Path::parse(path).ok();
+                if path.is_none() {
+                    counts.foreign();
+                }
+                return Ok(path);
+            }
+            Decoded::LongNameRecord => {}
+            // Unless it was deleted with its record since it was listed.
+            Decoded::Nameless if !store.is_named(stored_path, true).await? => {}
+            Decoded::Nameless => counts.nameless(),
+            Decoded::Foreign => counts.foreign(),
+        }
+        Ok(None)
     }
 
     pub(crate) async fn decode(&mut self, store: &Backend, stored_path: &str) -> Result<Decoded> {
@@ -328,10 +429,10 @@ impl Names {
                     match store.record(&record, FolderNames::MAX_LONG_NAME).await {
                         Ok(Some(found)) => match folder.names.decrypt_long(segment, &found.bytes) {
                             Ok(name) => name,
-                            Err(_) => return Ok(Decoded::Nameless),
+                            Err(_) => return Ok(nameless(stored_path)),
                         },
                         Ok(None) | Err(Error::LimitExceeded { .. }) => {
-                            return Ok(Decoded::Nameless);
+                            return Ok(nameless(stored_path));
                         }
                         Err(error) => return Err(error),
                     }
@@ -356,6 +457,16 @@ impl Names {
             });
             depth += 1;
         }
+    }
+}
+
+/// What lies at a path with a segment of no name: the record of another name further
+/// down is no object.
+fn nameless(stored_path: &str) -> Decoded {
+    if stored_path.ends_with('~') {
+        Decoded::LongNameRecord
+    } else {
+        Decoded::Nameless
     }
 }
 

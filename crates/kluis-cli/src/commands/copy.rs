@@ -16,6 +16,7 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 pub(super) async fn cp(session: &Session, args: Cp) -> Result<()> {
@@ -357,7 +358,8 @@ impl Plan<'_> {
     async fn walk(&self, path: &VaultPath, from: &InVault) -> Result<Walk> {
         let vault = &from.opened.vault;
         if path.is_root() {
-            return Ok(Walk::Listing(Mutex::new(Some(vault.list(None)))));
+            let listing = vault.list(None).peekable();
+            return Ok(Walk::Listing(Mutex::new(Some(listing))));
         }
         let is_object = async || match vault.head(&path.path).await.map_err(Failure::from) {
             Ok(_) => Ok(true),
@@ -369,18 +371,19 @@ impl Plan<'_> {
         if self.moves && !path.as_folder && is_object().await? {
             return Ok(Walk::Itself);
         }
-        let mut listing = vault.list(path.prefix());
-        match listing.next().await {
-            Some(first) => {
-                let first = first.map_err(|e| Failure::from(e).at(path.to_string()))?;
-                let listing = futures_util::stream::iter([Ok(first)])
-                    .chain(listing)
-                    .boxed();
-                Ok(Walk::Listing(Mutex::new(Some(listing))))
-            }
-            None if !self.moves && !path.as_folder && is_object().await? => Ok(Walk::Itself),
-            None => Err(nothing_at(path)),
+        let mut listing = vault.list(path.prefix()).peekable();
+        let failed = Pin::new(&mut listing).next_if(Result::is_err).await;
+        if let Some(Err(error)) = failed {
+            return Err(Failure::from(error).at(path.to_string()));
         }
+        let listed = Pin::new(&mut listing).peek().await.is_some();
+        if listed || listing.get_ref().unlisted().nameless > 0 {
+            return Ok(Walk::Listing(Mutex::new(Some(listing))));
+        }
+        if !self.moves && !path.as_folder && is_object().await? {
+            return Ok(Walk::Itself);
+        }
+        Err(nothing_at(path))
     }
 
     /// Nothing is copied onto or into itself.

@@ -6,8 +6,8 @@ use crate::exit::{Exit, Failure, Result};
 use crate::session::{Session, nothing_at};
 use crate::terminal::{Message, ObjectMessage, Output, SummaryMessage, rfc3339};
 use futures_util::TryStreamExt;
-use kluis::Vault;
 use kluis::object_store::{Attribute, ObjectMeta};
+use kluis::{Unlisted, Vault};
 use std::time::{Instant, SystemTime};
 
 /// One line of a listing, small: there may be millions.
@@ -35,12 +35,15 @@ pub(super) async fn ls(session: &Session, args: Ls) -> Result<()> {
     };
     let opened = session.open_for(&path).await?;
     let mut folder = path.path.clone();
-    let mut lines = if args.recursive {
+    let (mut lines, unlisted) = if args.recursive {
         below(&opened.vault, &path).await?
     } else {
         children(&opened.vault, &path).await?
     };
-    if lines.is_empty() && !path.is_root() {
+    let shown = path.to_string();
+    session.terminal.foreign(unlisted.foreign, &shown);
+    let nameless = Failure::nameless(unlisted.nameless).map(|f| f.at(shown));
+    if lines.is_empty() && nameless.is_none() && !path.is_root() {
         // Nothing is below it: it may be an object, which lists itself.
         let info = match opened.vault.head(&path.path).await.map_err(Failure::from) {
             Ok(info) if !path.as_folder => info,
@@ -67,6 +70,9 @@ pub(super) async fn ls(session: &Session, args: Ls) -> Result<()> {
     let mut summary = SummaryMessage {
         command: "ls",
         folders: Some(0),
+        failed: unlisted.nameless,
+        nameless: Some(unlisted.nameless),
+        foreign: Some(unlisted.foreign),
         ..SummaryMessage::default()
     };
     for line in &lines {
@@ -107,7 +113,8 @@ pub(super) async fn ls(session: &Session, args: Ls) -> Result<()> {
         summary.seconds = start.elapsed().as_secs_f64();
         out.message(&Message::Summary(summary))?;
     }
-    out.finish()
+    out.finish()?;
+    nameless.map_or(Ok(()), Err)
 }
 
 /// To the second: stores know no better, and columns line up.
@@ -119,7 +126,7 @@ fn seconds(time: SystemTime) -> String {
     }
 }
 
-async fn below(vault: &Vault, path: &VaultPath) -> Result<Vec<Line>> {
+async fn below(vault: &Vault, path: &VaultPath) -> Result<(Vec<Line>, Unlisted)> {
     let mut lines = Vec::new();
     let mut listing = vault.list(path.prefix());
     let skip = if path.is_root() {
@@ -131,11 +138,12 @@ async fn below(vault: &Vault, path: &VaultPath) -> Result<Vec<Line>> {
         let name = meta.location.as_ref().get(skip..).unwrap_or_default();
         lines.push(Line::object(name.to_owned(), &meta));
     }
-    Ok(lines)
+    Ok((lines, listing.unlisted()))
 }
 
-async fn children(vault: &Vault, path: &VaultPath) -> Result<Vec<Line>> {
+async fn children(vault: &Vault, path: &VaultPath) -> Result<(Vec<Line>, Unlisted)> {
     let listing = vault.list_with_delimiter(path.prefix()).await?;
+    let unlisted = listing.extensions.get().copied().unwrap_or_default();
     let last = |path: &kluis::object_store::path::Path| {
         path.as_ref()
             .rsplit('/')
@@ -151,7 +159,7 @@ async fn children(vault: &Vault, path: &VaultPath) -> Result<Vec<Line>> {
         .objects
         .iter()
         .map(|m| Line::object(last(&m.location), m));
-    Ok(folders.chain(objects).collect())
+    Ok((folders.chain(objects).collect(), unlisted))
 }
 
 pub(super) async fn stat(session: &Session, args: Stat) -> Result<()> {

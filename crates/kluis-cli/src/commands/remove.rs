@@ -81,6 +81,8 @@ pub(super) async fn rm(session: &Session, args: Rm) -> Result<()> {
             items: tally.done,
             bytes: tally.bytes,
             failed: tally.failed,
+            nameless: Some(tally.nameless),
+            foreign: Some(tally.foreign),
             dry_run: args.dry_run,
             seconds: start.elapsed().as_secs_f64(),
             ..SummaryMessage::default()
@@ -108,9 +110,11 @@ impl Removal<'_> {
             Err(f) if f.exit == Exit::NotAsWritten => 0,
             Err(f) if f.exit == Exit::NotFound => {
                 let mut below = vault.list(self.path.prefix());
-                return Err(match below.next().await {
-                    Some(_) => Failure::usage("it is a folder", "give -r to remove folders"),
-                    None => nothing_at(self.path),
+                let found = below.next().await.is_some() || below.unlisted().nameless > 0;
+                return Err(if found {
+                    Failure::usage("it is a folder", "give -r to remove folders")
+                } else {
+                    nothing_at(self.path)
                 });
             }
             Err(f) => return Err(f),
@@ -155,6 +159,11 @@ impl Removal<'_> {
                 }
             }
         }
+        let (unlisted, place) = (listing.unlisted(), self.path.to_string());
+        self.session.terminal.foreign(unlisted.foreign, &place);
+        if let Some(failure) = self.tally.left_out(unlisted, &place) {
+            self.session.terminal.failure(&failure);
+        }
         let beside = if self.path.is_root() || self.path.as_folder {
             Ok(())
         } else {
@@ -164,8 +173,8 @@ impl Removal<'_> {
             Err(f) if f.exit == Exit::NotFound && self.tally.done + self.tally.failed > before => {
                 Ok(())
             }
-            // A folder that the dry run has left in place.
-            Err(f) if f.exit == Exit::Usage && self.dry_run => Ok(()),
+            // A folder that the dry run has left in place, or what has no name in it.
+            Err(f) if f.exit == Exit::Usage && (self.dry_run || unlisted.nameless > 0) => Ok(()),
             Ok(()) if self.tally.done + self.tally.failed == before && !self.path.is_root() => {
                 Err(nothing_at(self.path))
             }

@@ -4,8 +4,8 @@ use super::{Busy, From, InVault, Item, Job, Presence, To, Transfer, Walk, vault_
 use crate::exit::{Exit, Failure, Result};
 use crate::local;
 use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
-use kluis::object_store::ObjectMeta;
+use futures_util::stream::Peekable;
+use kluis::Listing;
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -151,15 +151,19 @@ impl Transfer {
             .collect()
     }
 
-    fn walk_vault(
-        &self,
-        root: &InVault,
-        mut listing: BoxStream<'static, kluis::Result<ObjectMeta>>,
-        sink: &mut Sink<'_>,
-    ) {
+    fn walk_vault(&self, root: &InVault, mut listing: Peekable<Listing>, sink: &mut Sink<'_>) {
         while sink.open && !self.stopped() {
             match self.wait(listing.next()) {
-                Err(_) | Ok(None) => return,
+                Err(_) => return,
+                Ok(None) => {
+                    let (unlisted, place) = (listing.get_ref().unlisted(), root.shown(""));
+                    self.terminal.foreign(unlisted.foreign, &place);
+                    let failure = self.lock_tally().left_out(unlisted, &place);
+                    if let Some(failure) = failure {
+                        self.terminal.failure(&failure);
+                    }
+                    return;
+                }
                 Ok(Some(Err(e))) => return self.failed(Failure::from(e).at(root.shown(""))),
                 Ok(Some(Ok(meta))) => {
                     let path = meta.location.as_ref();
@@ -182,6 +186,7 @@ impl Transfer {
         let mut listed = Listed {
             hasher: RandomState::new(),
             paths: HashSet::new(),
+            complete: false,
         };
         let prefix = (!to.path.is_empty()).then_some(to.path.as_str());
         let mut listing = to.opened.vault.list(prefix);
@@ -191,6 +196,7 @@ impl Transfer {
                 .paths
                 .insert(listed.hasher.hash_one(meta.location.as_ref()));
         }
+        listed.complete = listing.unlisted().nameless == 0;
         Ok(listed)
     }
 }
@@ -199,6 +205,8 @@ impl Transfer {
 struct Listed {
     hasher: RandomState,
     paths: HashSet<u64>,
+    /// Everything there has a name, so that what is not listed is not there.
+    complete: bool,
 }
 
 /// Takes what was found for one job and decides when a listing of the target pays.
@@ -240,7 +248,7 @@ impl Sink<'_> {
         match (&self.presence, &self.transfer.jobs[self.job].to) {
             (Some(listed), To::Vault(to)) => {
                 let hash = listed.hasher.hash_one(to.at(relative).as_str());
-                if listed.paths.contains(&hash) {
+                if listed.paths.contains(&hash) || !listed.complete {
                     Presence::Unknown
                 } else {
                     Presence::Absent
