@@ -1,9 +1,11 @@
 //! Cards: the public half of an identity, and the fingerprint by which people
-//! verify it (docs/FORMAT.md, section 12).
+//! verify it (docs/FORMAT.md, section 11).
 
+use crate::armor::Armor;
 use crate::cbor::{Reader, Record, Writer};
 use crate::header::check_magic;
 use crate::kdf::domain;
+use crate::kem::ExportedKey;
 use crate::message::{self, Place};
 use crate::signature;
 use crate::{Error, RecordHash, Result, VaultId};
@@ -258,7 +260,16 @@ pub struct Card {
 impl Card {
     /// A longer record is not a card.
     pub const MAX_LENGTH: usize = 2_048;
+    /// Longer texts are not looked at.
+    pub const MAX_TEXT: usize = 16_384;
     const MAGIC: [u8; 4] = *b"KLC1";
+    const ARMOR: Armor = Armor {
+        label: "CARD",
+        name: ("a", "card"),
+        max: Self::MAX_LENGTH,
+        over: "length of a card",
+        max_text: Self::MAX_TEXT,
+    };
 
     /// `card = "KLC1" ‖ body ‖ Ed25519("kluis/v1/card" ‖ 0x00 ‖ "KLC1" ‖ body)`
     pub(crate) fn make(body: Body, sign: impl FnOnce(&'static [u8], &[&[u8]]) -> [u8; 64]) -> Self {
@@ -280,10 +291,11 @@ impl Card {
     /// `UnsupportedFormat` of a later version, `LimitExceeded`, otherwise `Tampered`.
     pub fn parse(record: &[u8]) -> Result<Self> {
         if record.len() > Self::MAX_LENGTH {
-            return Err(Error::LimitExceeded("length of a card"));
+            return Err(Error::LimitExceeded(Self::ARMOR.over));
         }
+        check_magic(record, Self::MAGIC)?;
         let (signed, signature) = record.split_last_chunk::<64>().ok_or(Error::Tampered)?;
-        let body = check_magic(signed, Self::MAGIC)?;
+        let body = signed.get(Self::MAGIC.len()..).ok_or(Error::Tampered)?;
         // Suite and signing key stand first in every version's card: what a later
         // one wrote is signed.
         let mut from = Reader::new(body);
@@ -307,6 +319,20 @@ impl Card {
             body,
             record: record.to_vec(),
         })
+    }
+
+    /// Reads the text of a card; lines before and after it are for people.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the text does not hold exactly one card; otherwise as
+    /// [`parse`](Self::parse).
+    pub fn from_armor(text: &str) -> Result<Self> {
+        Self::parse(&Self::ARMOR.read(text)?)
+    }
+
+    /// The card as a text, to be sent or put on a page.
+    pub fn to_armor(&self) -> String {
+        Self::ARMOR.write(&self.record)
     }
 
     /// What two people compare to be sure of this card.
@@ -358,7 +384,12 @@ impl Card {
         signature::verify(&self.body.keys.signing, domain, message, signature)
     }
 
-    /// `"kluis/v1/…" ‖ 0x00 ‖ vault id ‖ … ‖ H(card)`
+    /// Makes a key for the holder of the card: the encapsulated key and what it exports.
+    pub(crate) fn encapsulate(&self, info: &[u8]) -> Result<(Vec<u8>, ExportedKey)> {
+        self.suite().encapsulate(&self.body.keys.sealing, info)
+    }
+
+    /// `domain ‖ vault id ‖ … ‖ H(card)`
     pub(crate) fn info(&self, domain: &'static [u8], context: &[&[u8]]) -> Vec<u8> {
         let mut info = domain.to_vec();
         for part in context {
@@ -378,7 +409,7 @@ impl Card {
     /// `Randomness`.
     pub fn seal(&self, vault: &VaultId, place: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
         let info = self.info(domain::GRANT, &[vault.as_bytes()]);
-        let (mut sealed, key) = self.suite().encapsulate(&self.body.keys.sealing, &info)?;
+        let (mut sealed, key) = self.encapsulate(&info)?;
         let record = message::seal(key.expose_secret(), &grant_place(vault, place), plaintext)?;
         sealed.extend_from_slice(&record);
         Ok(sealed)

@@ -2,9 +2,10 @@
 
 use crate::cbor::{Reader, Writer};
 use crate::secret::secret_key;
-use crate::{Error, Result, random};
+use crate::{Error, Identity, Result, random};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use std::fmt;
+use std::sync::Arc;
 use unicode_normalization::UnicodeNormalization;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -190,11 +191,19 @@ pub enum Credential {
     PasswordAndKeyfile(Password, Keyfile),
     /// The 24 words.
     RecoveryPhrase(RecoveryPhrase),
+    /// The identity of this device.
+    Identity(Arc<Identity>),
 }
 
 impl From<Password> for Credential {
     fn from(password: Password) -> Self {
         Self::Password(password)
+    }
+}
+
+impl From<Arc<Identity>> for Credential {
+    fn from(identity: Arc<Identity>) -> Self {
+        Self::Identity(identity)
     }
 }
 

@@ -8,8 +8,8 @@ use crate::kdf::{self, Label, domain};
 use crate::ledger::OwnerKey;
 use crate::message::{self, Place};
 use crate::secret::secret_key;
-use crate::slot::Slot;
-use crate::{Error, Position, RecordHash, Result, SlotId, VaultId};
+use crate::slot::{Slot, SlotKind};
+use crate::{Card, Error, Position, RecordHash, Result, SlotId, VaultId};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
@@ -261,7 +261,7 @@ impl Record for Body {
             slots.push(Slot::read(from)?);
         }
         check_slots(&slots, || Error::LimitExceeded("key slots of one kind"))?;
-        if slots.is_empty() {
+        if only_devices(&slots) {
             return Err(Error::Tampered);
         }
         Ok(Self {
@@ -307,6 +307,14 @@ fn check_slots(slots: &[Slot], error: impl Fn() -> Error) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether no slot, or none but those of devices, is there: a vault does not go
+/// with the last device.
+fn only_devices(slots: &[Slot]) -> bool {
+    slots
+        .iter()
+        .all(|slot| slot.kind() == SlotKind::DeviceIdentity)
 }
 
 /// A vault header whose signature is good. Its MAC is checked when it is opened.
@@ -381,8 +389,13 @@ impl Header {
     /// The first header of a vault.
     ///
     /// # Errors
-    /// `InvalidInput` for an unusable password, `Randomness`, `LimitExceeded`.
+    /// `InvalidInput` for a slot of a device, `Randomness`.
     pub fn first(secrets: &VaultSecrets, ledger: Position, slot: Slot, now: u64) -> Result<Self> {
+        if only_devices(std::slice::from_ref(&slot)) {
+            return Err(Error::invalid(
+                "a vault is made with a password or a recovery phrase; add devices afterwards",
+            ));
+        }
         let body = Body {
             suite: Suite::V1,
             vault: secrets.vault,
@@ -451,9 +464,9 @@ impl Header {
         slots: Vec<Slot>,
         now: u64,
     ) -> Result<Self> {
-        if slots.is_empty() {
+        if only_devices(&slots) {
             return Err(Error::invalid(
-                "a vault needs a key slot that opens it; add another before removing the last",
+                "a vault needs a key slot that is not a device's; add another before removing the last",
             ));
         }
         if slots.len() > Body::MAX_SLOTS {
@@ -644,6 +657,15 @@ pub fn make_slot(
     now: u64,
 ) -> Result<Slot> {
     Slot::make(credential, params, &secrets.vault, &secrets.root, now)
+}
+
+/// Wraps the root key of `secrets` for the device whose card this is, which need
+/// not be there.
+///
+/// # Errors
+/// `Randomness`.
+pub fn make_device_slot(secrets: &VaultSecrets, card: &Card, now: u64) -> Result<Slot> {
+    Slot::for_device(card, &secrets.vault, &secrets.root, now)
 }
 
 /// The bytes behind the magic. Three good bytes and another fourth are a later

@@ -1,12 +1,16 @@
 //! Identities: what a person or a device holds, so that others can seal to it and
-//! know what it signed (docs/FORMAT.md, section 12).
+//! know what it signed (docs/FORMAT.md, section 11).
 
+use crate::armor::Armor;
 use crate::card::{Body, Card, IdentitySuite, PublicKeys, Replacement, grant_place};
 use crate::cbor::{Reader, Record, Writer};
+use crate::credential::{KdfCeiling, KdfParams, Password, random_bytes, stretch};
+use crate::header::check_magic;
 use crate::kdf::domain;
-use crate::kem::KemSeed;
+use crate::kem::{ExportedKey, KemSeed};
+use crate::message::{self, Place};
 use crate::secret::secret_key;
-use crate::{Error, Result, VaultId, message, signature};
+use crate::{Error, RecordHash, Result, VaultId, signature};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -120,7 +124,6 @@ impl Identity {
     }
 
     /// The one encoding of the secrets, from which the whole identity follows.
-    #[allow(dead_code, reason = "the identity file is to come")]
     pub(crate) fn to_secret_bytes(&self) -> Zeroizing<Vec<u8>> {
         Secrets {
             suite: self.card.suite(),
@@ -134,7 +137,6 @@ impl Identity {
 
     /// # Errors
     /// `UnsupportedFormat` of a later version, otherwise `Tampered`.
-    #[allow(dead_code, reason = "the identity file is to come")]
     pub(crate) fn from_secret_bytes(bytes: &[u8]) -> Result<Self> {
         let identity = Self::of(Secrets::decode(bytes)?)?;
         // A replacement is as much a stranger's claim here as on a card.
@@ -158,8 +160,15 @@ impl Identity {
             .split_at_checked(suite.encapsulated_length())
             .ok_or(Error::Tampered)?;
         let info = self.card.info(domain::GRANT, &[vault.as_bytes()]);
-        let key = suite.decapsulate(&self.sealing, encapsulated, &info)?;
+        let key = self.decapsulate(encapsulated, &info)?;
         message::open(key.expose_secret(), &grant_place(vault, place), record)
+    }
+
+    /// The key that [`Card::encapsulate`] made.
+    pub(crate) fn decapsulate(&self, encapsulated: &[u8], info: &[u8]) -> Result<ExportedKey> {
+        self.card
+            .suite()
+            .decapsulate(&self.sealing, encapsulated, info)
     }
 }
 
@@ -168,6 +177,140 @@ impl fmt::Debug for Identity {
         f.debug_struct("Identity")
             .field("fingerprint", &self.card.fingerprint())
             .finish_non_exhaustive()
+    }
+}
+
+/// An identity under a password, as a text: what its owner keeps in a file.
+///
+/// `"KLI1" ‖ [card, [m, t, 1], salt, Seal(Argon2id(password, salt), "identity",
+/// 16 zero bytes, H(card), secrets)]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityFile {
+    card: Card,
+    params: KdfParams,
+    salt: [u8; 32],
+    sealed: Vec<u8>,
+}
+
+/// The vault of what belongs to none.
+const NO_VAULT: VaultId = VaultId([0; 16]);
+
+impl IdentityFile {
+    /// Bytes of the longest identity file, before they are written as text.
+    pub const MAX_LENGTH: usize = 4_096;
+    /// Longer texts are not looked at.
+    pub const MAX_TEXT: usize = 16_384;
+    const MAX_SEALED: usize = 1_024;
+    const MAGIC: [u8; 4] = *b"KLI1";
+    const ARMOR: Armor = Armor {
+        label: "IDENTITY",
+        name: ("an", "identity file"),
+        max: Self::MAX_LENGTH,
+        over: "length of an identity file",
+        max_text: Self::MAX_TEXT,
+    };
+
+    /// Protects an identity with a password.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an unusable password, `Randomness`, `LimitExceeded` where
+    /// memory for Argon2id is short.
+    pub fn seal(identity: &Identity, password: &Password, params: KdfParams) -> Result<Self> {
+        let salt = random_bytes()?;
+        let kek = stretch(password, &salt, params)?;
+        let card = identity.card.clone();
+        let sealed = Self::with_place(&card.hash(), |place| {
+            message::seal(kek.expose_secret(), place, &identity.to_secret_bytes())
+        })?;
+        Ok(Self {
+            card,
+            params,
+            salt,
+            sealed,
+        })
+    }
+
+    fn with_place<T>(card: &RecordHash, with: impl FnOnce(&Place<'_>) -> T) -> T {
+        with(&Place {
+            kind: "identity",
+            vault: &NO_VAULT,
+            place: card.as_bytes(),
+        })
+    }
+
+    /// Reads the text of an identity file; lines before and after it are for people.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the text does not hold exactly one; `UnsupportedFormat`
+    /// of a later version; `LimitExceeded`; otherwise `Tampered`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let file = Self::ARMOR.read(text)?;
+        Self::decode(check_magic(&file, Self::MAGIC)?)
+    }
+
+    /// The text to write into a file.
+    pub fn to_armor(&self) -> String {
+        let mut file = Self::MAGIC.to_vec();
+        file.extend_from_slice(&self.encode());
+        Self::ARMOR.write(&file)
+    }
+
+    /// The public half, which needs no password.
+    ///
+    /// # Security
+    /// What the file says: that the secrets are this card's is checked when it is
+    /// opened.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// The cost of a guess.
+    pub fn kdf_params(&self) -> KdfParams {
+        self.params
+    }
+
+    /// Opens the file. One Argon2id run, whose cost is within the limits of the format
+    /// and the ceiling of the caller.
+    ///
+    /// # Errors
+    /// `WrongCredentials`; `InvalidInput` for an unusable password; `LimitExceeded`;
+    /// `Tampered` where the password is right and the file is not.
+    pub fn open(&self, password: &Password, ceiling: KdfCeiling) -> Result<Identity> {
+        ceiling.check(self.params)?;
+        let kek = stretch(password, &self.salt, self.params)?;
+        let secrets = Self::with_place(&self.card.hash(), |place| {
+            if message::commits(kek.expose_secret(), place, &self.sealed) {
+                message::open(kek.expose_secret(), place, &self.sealed)
+            } else {
+                Err(Error::WrongCredentials)
+            }
+        })?;
+        let identity = Identity::from_secret_bytes(&secrets)?;
+        if identity.card == self.card {
+            Ok(identity)
+        } else {
+            Err(Error::Tampered)
+        }
+    }
+}
+
+impl Record for IdentityFile {
+    fn write(&self, to: &mut Writer) {
+        to.array(4).bytes(self.card.as_bytes());
+        KdfParams::write(Some(self.params), to);
+        to.bytes(&self.salt).bytes(&self.sealed);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        from.array(4)?;
+        let card = Card::parse(from.bytes(Card::MAX_LENGTH)?)?;
+        let params = KdfParams::read(from)?.ok_or(Error::Tampered)?;
+        Ok(Self {
+            card,
+            params,
+            salt: *from.fixed()?,
+            sealed: from.bytes(Self::MAX_SEALED)?.to_vec(),
+        })
     }
 }
 

@@ -60,6 +60,7 @@ pub(crate) mod domain {
     pub(crate) const FINGERPRINT: &[u8] = b"kluis/v1/fingerprint\0";
     pub(crate) const REPLACEMENT: &[u8] = b"kluis/v1/replacement\0";
     pub(crate) const GRANT: &[u8] = b"kluis/v1/grant\0";
+    pub(crate) const DEVICE: &[u8] = b"kluis/v1/device\0";
     #[cfg(test)]
     pub(crate) const ALL: &[&[u8]] = &[
         VAULT,
@@ -74,6 +75,7 @@ pub(crate) mod domain {
         FINGERPRINT,
         REPLACEMENT,
         GRANT,
+        DEVICE,
     ];
 }
 

@@ -1,10 +1,10 @@
 //! The recovery kit (docs/FORMAT.md, section 8): the newest header and the
 //! ledger's entries as a text file, for the day on which the store lost them.
 
+use crate::armor::Armor;
 use crate::cbor::{Reader, Record, Writer};
 use crate::header::check_magic;
 use crate::{Entry, Error, Header, Result};
-use data_encoding::BASE64;
 use std::fmt;
 use std::str::FromStr;
 
@@ -50,9 +50,13 @@ impl RecoveryKit {
     /// the lines of people.
     pub const MAX_TEXT: usize = 32 << 20;
     const MAGIC: [u8; 4] = *b"KLK1";
-    const BEGIN: &str = "-----BEGIN KLUIS RECOVERY KIT-----";
-    const END: &str = "-----END KLUIS RECOVERY KIT-----";
-    const LINE: usize = 64;
+    const ARMOR: Armor = Armor {
+        label: "RECOVERY KIT",
+        name: ("a", "recovery kit"),
+        max: Self::MAX_LENGTH,
+        over: "length of a recovery kit",
+        max_text: Self::MAX_TEXT,
+    };
 
     /// The kit of a vault: its newest header, and the entries of the ledger's
     /// chain from its window's start on, in ascending order.
@@ -68,7 +72,7 @@ impl RecoveryKit {
             entries: entries.iter().map(|e| e.as_bytes().to_vec()).collect(),
         };
         if kit.to_bytes().len() > Self::MAX_LENGTH {
-            return Err(Error::LimitExceeded("length of a recovery kit"));
+            return Err(Error::LimitExceeded(Self::ARMOR.over));
         }
         Ok(kit)
     }
@@ -81,13 +85,7 @@ impl RecoveryKit {
     /// `InvalidInput` where the text holds no kit, or not exactly one;
     /// `UnsupportedFormat` of a later version; `LimitExceeded`; otherwise `Tampered`.
     pub fn parse(text: &str) -> Result<Self> {
-        if text.len() > Self::MAX_TEXT {
-            return Err(Error::LimitExceeded("length of a recovery kit"));
-        }
-        let kit = armored(text)?;
-        if kit.len() > Self::MAX_LENGTH {
-            return Err(Error::LimitExceeded("length of a recovery kit"));
-        }
+        let kit = Self::ARMOR.read(text)?;
         let Body { header, entries } = Body::decode(check_magic(&kit, Self::MAGIC)?)?;
         Ok(Self {
             header: Header::parse(&header)?,
@@ -116,32 +114,6 @@ impl RecoveryKit {
     }
 }
 
-/// The bytes between the two lines of the armor.
-fn armored(text: &str) -> Result<Vec<u8>> {
-    let none = || Error::invalid("this is not a recovery kit: its first or last line is missing");
-    let mut base64: Option<String> = None;
-    let mut ended = false;
-    // White space at the ends of lines comes from mail and from other systems.
-    for line in text.split('\n').map(str::trim_end) {
-        match (line, &mut base64) {
-            (RecoveryKit::BEGIN, None) => base64 = Some(String::new()),
-            (RecoveryKit::BEGIN, Some(_)) => {
-                return Err(Error::invalid("there is more than one recovery kit here"));
-            }
-            (RecoveryKit::END, Some(_)) if !ended => ended = true,
-            (RecoveryKit::END, _) => return Err(none()),
-            (line, Some(base64)) if !ended => base64.push_str(line),
-            _ => {}
-        }
-    }
-    match base64 {
-        Some(base64) if ended => BASE64.decode(base64.as_bytes()).map_err(|_| {
-            Error::invalid("the recovery kit is damaged: a character is wrong or missing")
-        }),
-        _ => Err(none()),
-    }
-}
-
 impl fmt::Display for RecoveryKit {
     /// The text to write into a file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,12 +132,7 @@ impl fmt::Display for RecoveryKit {
         )?;
         writeln!(f, "vault as they were when the kit was made.")?;
         writeln!(f)?;
-        writeln!(f, "{}", Self::BEGIN)?;
-        // 48 bytes are 64 characters.
-        for line in self.to_bytes().chunks(Self::LINE / 4 * 3) {
-            writeln!(f, "{}", BASE64.encode(line))?;
-        }
-        writeln!(f, "{}", Self::END)
+        f.write_str(&Self::ARMOR.write(&self.to_bytes()))
     }
 }
 
@@ -181,6 +148,10 @@ impl FromStr for RecoveryKit {
 mod tests {
     use super::*;
     use crate::{Credential, Ledger, RecoveryPhrase, VaultSecrets, make_slot};
+    use data_encoding::BASE64;
+
+    const BEGIN: &str = "-----BEGIN KLUIS RECOVERY KIT-----";
+    const END: &str = "-----END KLUIS RECOVERY KIT-----";
 
     fn vault() -> (Header, Vec<Entry>) {
         let secrets = VaultSecrets::make().unwrap();
@@ -200,7 +171,7 @@ mod tests {
 
     fn armor(kit: &[u8]) -> String {
         let base64 = BASE64.encode(kit);
-        format!("{}\n{base64}\n{}\n", RecoveryKit::BEGIN, RecoveryKit::END)
+        format!("{}\n{base64}\n{}\n", BEGIN, END)
     }
 
     #[test]
@@ -235,12 +206,12 @@ mod tests {
         for bad in [
             String::new(),
             "hello".to_owned(),
-            text.replace(RecoveryKit::BEGIN, ""),
-            text.replace(RecoveryKit::END, ""),
-            text.replace(RecoveryKit::END, RecoveryKit::BEGIN),
+            text.replace(BEGIN, ""),
+            text.replace(END, ""),
+            text.replace(END, BEGIN),
             format!("{text}{text}"),
-            format!("{text}{}", RecoveryKit::END),
-            format!("{}\n{}\n", RecoveryKit::END, RecoveryKit::BEGIN),
+            format!("{text}{}", END),
+            format!("{}\n{}\n", END, BEGIN),
             text.replacen(
                 &base64[..4],
                 &format!("{} {}", &base64[..2], &base64[2..4]),
@@ -249,7 +220,7 @@ mod tests {
             text.replacen(&base64[..4], &base64[..3], 1),
             text.replacen(&base64[..4], "S\u{fc}xW", 1),
             // Bits behind the last byte are zero.
-            format!("{}\nS0xLMf==\n{}", RecoveryKit::BEGIN, RecoveryKit::END),
+            format!("{}\nS0xLMf==\n{}", BEGIN, END),
         ] {
             let error = RecoveryKit::parse(&bad).unwrap_err();
             assert!(matches!(error, Error::InvalidInput(_)), "{bad} {error:?}");

@@ -26,6 +26,7 @@
 )]
 
 mod aead;
+mod armor;
 mod authority;
 mod card;
 mod cbor;
@@ -61,9 +62,9 @@ pub use collection::Collection;
 pub use credential::{Credential, KdfCeiling, KdfParams, Keyfile, Password, RecoveryPhrase};
 pub use device::{DeviceKey, Pins};
 pub use error::{Error, Result};
-pub use header::{Header, Suite, VaultSecrets, make_slot};
+pub use header::{Header, Suite, VaultSecrets, make_device_slot, make_slot};
 pub use id::{CollectionId, Position, RecordHash, SlotId, VaultId};
-pub use identity::Identity;
+pub use identity::{Identity, IdentityFile};
 pub use kit::RecoveryKit;
 pub use ledger::{Entry, Ledger};
 pub use name::{DecodedSegment, FolderNames, StoredPath, StoredSegment, VaultPath, objects_prefix};

@@ -189,6 +189,19 @@ pub(crate) fn open(key: &[u8; 32], place: &Place<'_>, sealed: &[u8]) -> Result<Z
     Ok(plaintext)
 }
 
+/// Whether a record commits to this key in this place: what a wrong password and
+/// damage are told apart by.
+pub(crate) fn commits(key: &[u8; 32], place: &Place<'_>, sealed: &[u8]) -> bool {
+    let Some((salt, rest)) = sealed.split_first_chunk::<SALT>() else {
+        return false;
+    };
+    rest.first_chunk::<COMMITMENT>().is_some_and(|commitment| {
+        place
+            .with_context(|context| MessageCipher::verify(key, salt, context, commitment))
+            .is_ok()
+    })
+}
+
 /// `chunks_mut` that ends with one shorter chunk, empty if need be.
 struct ChunksMut<'a>(Option<&'a mut [u8]>);
 

@@ -6,7 +6,7 @@ use crate::cbor::{Reader, Record, Writer};
 use crate::credential::{Credential, KdfCeiling, KdfParams, Kek, random_bytes, stretch};
 use crate::header::RootKey;
 use crate::kdf::{self, Label, domain, length_prefix};
-use crate::{Error, Result, SlotId, VaultId};
+use crate::{Card, Error, Identity, IdentitySuite, Result, SlotId, VaultId};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use std::fmt;
@@ -76,6 +76,7 @@ impl Credential {
             Self::Password(_) => SlotKind::Password,
             Self::PasswordAndKeyfile(..) => SlotKind::PasswordAndKeyfile,
             Self::RecoveryPhrase(_) => SlotKind::RecoveryPhrase,
+            Self::Identity(_) => SlotKind::DeviceIdentity,
         }
     }
 }
@@ -87,16 +88,21 @@ pub struct Slot {
     kind: SlotKind,
     created: u64,
     params: Option<KdfParams>,
-    /// Parameters of a kind that a later version opens: carried along.
-    reserved: Vec<u64>,
+    device: Option<Encapsulated>,
     salt: [u8; 32],
     commitment: [u8; 32],
     sealed: Vec<u8>,
 }
 
+/// From what a device derives the KEK. It does not say which device: each tries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Encapsulated {
+    suite: IdentitySuite,
+    key: Vec<u8>,
+}
+
 impl Slot {
     const MAX_SEALED: usize = 2_048;
-    const MAX_RESERVED: usize = 16;
     /// At most this many slots of a kind that costs an Argon2 run, which bounds
     /// the runs of one opening.
     pub(crate) const MAX_STRETCHED: usize = 4;
@@ -113,30 +119,62 @@ impl Slot {
         root: &RootKey,
         now: u64,
     ) -> Result<Self> {
+        if let Credential::Identity(identity) = credential {
+            return Self::for_device(identity.card(), vault, root, now);
+        }
         let kind = credential.slot_kind();
-        let mut slot = Self {
-            id: SlotId(random_bytes()?),
-            kind,
-            created: now,
-            params: kind.is_stretched().then_some(params),
-            reserved: Vec::new(),
-            salt: random_bytes()?,
-            commitment: [0; 32],
-            sealed: Vec::new(),
-        };
+        let mut slot = Self::empty(kind, now)?;
+        slot.params = kind.is_stretched().then_some(params);
         let kek = slot.kek(credential, vault)?;
         slot.wrap(&kek, vault, root)?;
         Ok(slot)
     }
 
+    /// Wraps the root key for the device that has the identity of a card.
+    ///
+    /// # Errors
+    /// `Randomness`.
+    pub(crate) fn for_device(
+        card: &Card,
+        vault: &VaultId,
+        root: &RootKey,
+        now: u64,
+    ) -> Result<Self> {
+        let mut slot = Self::empty(SlotKind::DeviceIdentity, now)?;
+        let (key, exported) = card.encapsulate(&slot.device_info(card, vault))?;
+        slot.device = Some(Encapsulated {
+            suite: card.suite(),
+            key,
+        });
+        let kek = Kek::init_with(|kek| *kek = *exported.expose_secret());
+        slot.wrap(&kek, vault, root)?;
+        Ok(slot)
+    }
+
+    fn empty(kind: SlotKind, now: u64) -> Result<Self> {
+        Ok(Self {
+            id: SlotId(random_bytes()?),
+            kind,
+            created: now,
+            params: None,
+            device: None,
+            salt: random_bytes()?,
+            commitment: [0; 32],
+            sealed: Vec::new(),
+        })
+    }
+
+    /// `"kluis/v1/device" ‖ 0x00 ‖ vault id ‖ slot id ‖ H(card)`
+    fn device_info(&self, card: &Card, vault: &VaultId) -> Vec<u8> {
+        card.info(domain::DEVICE, &[vault.as_bytes(), self.id.as_bytes()])
+    }
+
     fn write_params(&self, to: &mut Writer) {
-        if self.kind == SlotKind::DeviceIdentity {
-            to.array(self.reserved.len());
-            for param in &self.reserved {
-                to.uint(*param);
+        match &self.device {
+            Some(device) => {
+                to.array(1).uint(device.suite.number().into());
             }
-        } else {
-            KdfParams::write(self.params, to);
+            None => KdfParams::write(self.params, to),
         }
     }
 
@@ -208,8 +246,24 @@ impl Slot {
                 Label::PHRASE,
                 &[vault.as_bytes(), &self.salt],
             )),
+            (Credential::Identity(identity), None) => self.device_kek(identity, vault),
             _ => Err(Error::WrongCredentials),
         }
+    }
+
+    /// `HPKE.Export("", 32)` of the encapsulated key. An identity tries slots of its own
+    /// suite alone: one of X-Wing opens nothing that was sealed to an X25519 key.
+    fn device_kek(&self, identity: &Identity, vault: &VaultId) -> Result<Kek> {
+        let card = identity.card();
+        let device = self
+            .device
+            .as_ref()
+            .filter(|device| device.suite == card.suite())
+            .ok_or(Error::WrongCredentials)?;
+        let exported = identity
+            .decapsulate(&device.key, &self.device_info(card, vault))
+            .map_err(|_| Error::WrongCredentials)?;
+        Ok(Kek::init_with(|kek| *kek = *exported.expose_secret()))
     }
 
     /// `key ‖ commitment = Expand(KEK, "kluis/v1/slot" ‖ 0x00 ‖ lp(vault id) ‖ lp(slot id)
@@ -239,16 +293,7 @@ impl Slot {
     /// A keychain slot, which no credential makes yet.
     #[cfg(test)]
     pub(crate) fn keychain(secret: &[u8; 32], vault: &VaultId, root: &RootKey) -> Result<Self> {
-        let mut slot = Self {
-            id: SlotId(random_bytes()?),
-            kind: SlotKind::Keychain,
-            created: 0,
-            params: None,
-            reserved: Vec::new(),
-            salt: random_bytes()?,
-            commitment: [0; 32],
-            sealed: Vec::new(),
-        };
+        let mut slot = Self::empty(SlotKind::Keychain, 0)?;
         slot.wrap(&slot.keychain_kek(secret, vault), vault, root)?;
         Ok(slot)
     }
@@ -301,9 +346,11 @@ impl Record for Slot {
             .uint(self.kind.number().into())
             .uint(self.created);
         self.write_params(to);
-        to.bytes(&self.salt)
-            .bytes(&self.commitment)
-            .bytes(&self.sealed);
+        to.bytes(&self.salt).bytes(&self.commitment);
+        match &self.device {
+            Some(device) => to.bytes(&[&device.key[..], &self.sealed].concat()),
+            None => to.bytes(&self.sealed),
+        };
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self> {
@@ -311,22 +358,31 @@ impl Record for Slot {
         let id = SlotId(*from.fixed()?);
         let kind = SlotKind::from_number(from.uint()?)?;
         let created = from.uint()?;
-        let mut reserved = Vec::new();
-        let params = if kind == SlotKind::DeviceIdentity {
-            for _ in 0..from.array_up_to(Self::MAX_RESERVED)? {
-                reserved.push(from.uint()?);
-            }
-            None
+        let (mut params, mut suite) = (None, None);
+        if kind == SlotKind::DeviceIdentity {
+            from.array(1)?;
+            suite = Some(IdentitySuite::from_number(from.uint()?)?);
         } else {
-            KdfParams::read(from)?
-        };
+            params = KdfParams::read(from)?;
+        }
         if params.is_some() != kind.is_stretched() {
             return Err(Error::Tampered);
         }
         let salt = *from.fixed()?;
         let commitment = *from.fixed()?;
-        let sealed = from.bytes(Self::MAX_SEALED)?.to_vec();
-        if kind != SlotKind::DeviceIdentity && sealed.len() != 32 + TAG {
+        let mut sealed = from.bytes(Self::MAX_SEALED)?;
+        let mut device = None;
+        if let Some(suite) = suite {
+            let (key, rest) = sealed
+                .split_at_checked(suite.encapsulated_length())
+                .ok_or(Error::Tampered)?;
+            device = Some(Encapsulated {
+                suite,
+                key: key.to_vec(),
+            });
+            sealed = rest;
+        }
+        if sealed.len() != 32 + TAG {
             return Err(Error::Tampered);
         }
         Ok(Self {
@@ -334,10 +390,10 @@ impl Record for Slot {
             kind,
             created,
             params,
-            reserved,
+            device,
             salt,
             commitment,
-            sealed,
+            sealed: sealed.to_vec(),
         })
     }
 }
@@ -603,18 +659,29 @@ mod tests {
             Slot::decode(&encoded(3, &[], 2_049)),
             Err(Error::LimitExceeded(_))
         ));
-        // A slot of a device is carried along and opened by nothing here.
-        for params in [&[][..], &[1], &[u64::MAX; 16]] {
-            let bytes = encoded(4, params, 2_048);
+        for (suite, sealed) in [(1, 1_168), (2, 80)] {
+            let bytes = encoded(4, &[suite], sealed);
             let device = Slot::decode(&bytes).unwrap();
             assert_eq!(device.encode(), bytes);
             assert_eq!(device.kdf_params(), None);
             assert_eq!(open(&device, &phrase(1)), Err(Error::WrongCredentials));
+            for sealed in [0, 48, sealed - 1, sealed + 1, 2_048] {
+                let bytes = encoded(4, &[suite], sealed);
+                assert_eq!(Slot::decode(&bytes), Err(Error::Tampered));
+            }
         }
-        assert!(matches!(
-            Slot::decode(&encoded(4, &[1; 17], 0)),
-            Err(Error::LimitExceeded(_))
-        ));
+        for params in [&[][..], &[1, 1]] {
+            assert_eq!(
+                Slot::decode(&encoded(4, params, 1_168)),
+                Err(Error::Tampered)
+            );
+        }
+        for suite in [0, 3, u64::MAX] {
+            assert!(matches!(
+                Slot::decode(&encoded(4, &[suite], 1_168)),
+                Err(Error::UnsupportedFormat(_))
+            ));
+        }
     }
 
     #[test]

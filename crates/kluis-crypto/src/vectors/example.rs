@@ -1,4 +1,4 @@
-//! The worked example of docs/FORMAT.md, section 11.
+//! The worked example of docs/FORMAT.md, its last section.
 
 use super::{bless, file};
 use crate::collection::{ContentKey, NameKey};
@@ -9,7 +9,7 @@ use crate::*;
 use data_encoding::HEXLOWER;
 use std::fmt::Write as _;
 
-const TITLE: &str = "\n## 11. Worked example\n";
+const TITLE: &str = "\n## Worked example\n";
 
 /// Bytes under a name, 32 a line.
 fn line(out: &mut String, name: &str, bytes: &[u8]) {
@@ -168,7 +168,7 @@ fn the_worked_example_stands_in_the_format() {
     } else {
         assert!(
             page.ends_with(&section),
-            "section 11 is not what the code produces; if it should change: KLUIS_BLESS=1 cargo test -p kluis-crypto vectors"
+            "the worked example is not what the code produces; if it should change: KLUIS_BLESS=1 cargo test -p kluis-crypto vectors"
         );
     }
 }
