@@ -619,6 +619,35 @@ def no_vault_there(w):
     assert "verysecret" not in done.err
 
 
+@test
+def a_wrong_address_is_told_before_any_question(w):
+    w.new_vault()
+    url, id = w.address.split("#")
+    w.path("empty").mkdir()
+    s3 = {"AWS_ENDPOINT": "http://127.0.0.1:9", "AWS_ALLOW_HTTP": "true", "AWS_ACCESS_KEY_ID": "a",
+          "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1", "NO_PROXY": "127.0.0.1", "KLUIS_PASSWORD_FILE": None}
+    config = w.home / ".config/kluis/config.toml"
+    config.parent.mkdir(parents=True)
+    for address, code in ((f"{url}#{'0' * 32}", 15), (f"{w.dir}/empty", 10), (f"{w.dir}/nothing", 10),
+                          ("s3://bucket/x", 17), (url, 0)):
+        config.write_text(f"""
+[vault.there]
+url = "{address}"
+password_command = "touch {w.dir}/ran; cat {w.dir}/password"
+""")
+        w.kluis("ls", "there:", env=s3, code=code)
+        assert w.path("ran").exists() == (code == 0), address
+    # The device has seen this vault here: another one in its place is not asked for either.
+    w.kluis("init", "./other")
+    os.rename(w.url, f"{w.url}.gone")
+    os.rename(w.path("other"), w.url)
+    w.path("ran").unlink()
+    w.kluis("ls", "there:", env=s3, code=15)
+    assert not w.path("ran").exists()
+    t = Terminal(w, "ls", env={"KLUIS_PASSWORD_FILE": None})
+    assert "Password" not in t.end(15)
+
+
 # --------------------------------------------------------------- the terminal
 
 

@@ -1280,3 +1280,29 @@ async fn an_unreachable_store_is_said_to_be_that() {
     let store: Arc<dyn ObjectStore> = as_store(&store);
     options().open(store, phrase(&first)).await.unwrap();
 }
+
+/// A person is asked for a password only where it is of use.
+#[tokio::test]
+async fn a_wrong_address_is_told_without_a_credential() {
+    let (store, vault, first) = phrase_vault().await;
+    let empty = HostileStore::new(InMemory::new());
+    assert_code(options().find(as_store(&empty)).await, "no_vault", "empty");
+    let (_, other, _) = phrase_vault().await;
+    let elsewhere = options().id(other.id()).find(as_store(&store));
+    assert_code(elsewhere.await, "untrusted_identity", "another vault");
+
+    let found = options().find(as_store(&store)).await.unwrap();
+    assert_eq!(found.id(), vault.id());
+    assert_eq!(found.slot_kinds(), [SlotKind::RecoveryPhrase]);
+    // Much can happen while somebody types.
+    vault.add_slot(password(), cheap()).await.unwrap();
+    vault.put("a", "x").await.unwrap();
+    let slow = found.unlock(phrase(&first)).await.unwrap();
+    assert_eq!(read(&slow, "a").await.unwrap(), b"x");
+    slow.add_slot(phrase(&words()), cheap()).await.unwrap();
+    assert_eq!(slow.slots().unwrap().len(), 3);
+
+    let found = options().find(as_store(&store)).await.unwrap();
+    let wrong = found.unlock(other_password()).await;
+    assert_code(wrong, "wrong_credentials", "another password");
+}

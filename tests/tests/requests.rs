@@ -107,6 +107,26 @@ async fn opening_takes_two_lists_two_copies_and_the_entries() {
     only(counts, &[(Op::Get, 6), (Op::List, 2)]);
 }
 
+/// Whoever asks a person for the password looks before, and makes no request twice.
+#[tokio::test]
+async fn finding_and_unlocking_is_opening() {
+    let (store, _) = hostile_vault().await;
+    let (_, opening) = cost(&store, open(&store)).await;
+    let (found, finding) = cost(&store, options().find(as_store(&store))).await;
+    let (vault, unlocking) = cost(&store, found.unwrap().unlock(password())).await;
+    assert_eq!(finding, opening);
+    only(unlocking, &[]);
+    let vault = vault.unwrap();
+    // What was found a while ago is looked at again before a write.
+    let eager = options().staleness(std::time::Duration::from_secs(1));
+    let found = eager.find(as_store(&store)).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    let slow = found.unlock(password()).await.unwrap();
+    let (_, counts) = cost(&store, slow.put("a", "x")).await;
+    only(counts, &[(Op::List, 1), (Op::Put, 1)]);
+    assert_eq!(slow.id(), vault.id());
+}
+
 /// The issue allows three.
 #[tokio::test]
 async fn opening_takes_two_round_trips() {

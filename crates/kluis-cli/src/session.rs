@@ -168,19 +168,19 @@ impl Session {
         Ok(Address::new(url, id)?)
     }
 
-    /// Opens it: asks for the password, runs Argon2id once.
+    /// Opens it: looks whether the right vault is there, asks for the password, runs
+    /// Argon2id once.
     pub(crate) async fn open(&self, target: &Target) -> Result<Opened> {
         let store = Store::open(target.address.url(), false)?;
+        let failed = |e| Failure::from(e).at(target.label.clone());
+        let options = self.options(&target.address);
+        let found = options.find(store.objects.clone()).await.map_err(failed)?;
         let secret = self
             .common
             .secrets
             .unlock(&target.label, target.config.as_ref(), self.cache())
             .await?;
-        let options = self.options(&target.address);
-        let vault = options
-            .open(store.objects.clone(), secret.credential()?)
-            .await
-            .map_err(|e| Failure::from(e).at(target.label.clone()))?;
+        let vault = found.unlock(secret.credential()?).await.map_err(failed)?;
         Ok(Opened {
             vault,
             store,

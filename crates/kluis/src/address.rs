@@ -9,7 +9,7 @@ use url::Url;
 /// The URL names a store and the vault's prefix in it (`s3://bucket/prefix`,
 /// `gs://…`, `az://…`, `file:///folder`). The id in the fragment, 32 hexadecimal
 /// digits, makes opening refuse every other vault before the password is
-/// touched; without it the first opening trusts what it is shown.
+/// used; without it the first opening trusts what it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     url: Url,

@@ -73,5 +73,5 @@ pub use list::{Listing, Unlisted};
 pub use object::{ObjectInfo, PutOptions};
 pub use object_store;
 pub use read::Object;
-pub use vault::{AddedSlot, SlotInfo, Vault, VaultOptions};
+pub use vault::{AddedSlot, FoundVault, SlotInfo, Vault, VaultOptions};
 pub use write::MAX_CONDITIONAL_STREAM;

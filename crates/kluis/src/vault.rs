@@ -5,8 +5,8 @@ use crate::device::{self, Device, DeviceState, blocking};
 use crate::{Address, Error, Result};
 
 use kluis_crypto::{
-    Credential, Entry, Header, KdfCeiling, KdfParams, Ledger, Position, RecoveryKit, Slot, SlotId,
-    SlotKind, VaultId, VaultPath, VaultSecrets, make_slot,
+    Credential, Entry, Header, KdfCeiling, KdfParams, Ledger, Pins, Position, RecoveryKit, Slot,
+    SlotId, SlotKind, VaultId, VaultPath, VaultSecrets, make_slot,
 };
 use object_store::ObjectStore;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -153,6 +153,7 @@ impl VaultOptions {
                 ledger,
                 slot,
             },
+            Instant::now(),
         )
         .await
     }
@@ -169,20 +170,27 @@ impl VaultOptions {
         store: Arc<dyn ObjectStore>,
         credential: impl Into<Credential>,
     ) -> Result<Vault> {
+        self.find(store).await?.unlock(credential).await
+    }
+
+    /// Looks at what lies in a store, without a credential: where a person is asked
+    /// for one, a wrong address is told before. Finding and unlocking a vault makes
+    /// the requests of [`open`](Self::open).
+    ///
+    /// # Errors
+    /// `NoVault`, `UntrustedIdentity` where another vault lies here, `Stale` or
+    /// `Forked` against the header that this device has seen, `Tampered`.
+    pub async fn find(self, store: Arc<dyn ObjectStore>) -> Result<FoundVault> {
         let store = Backend::new(store);
-        let credential = Arc::new(credential.into());
-        match self
-            .clone()
-            .open_once(store.clone(), Arc::clone(&credential))
-            .await
-        {
+        match self.clone().find_once(store.clone()).await {
             // Another client may have written between two of our requests.
-            Err(Error::Stale { .. }) => self.open_once(store, credential).await,
+            Err(Error::Stale { .. }) => self.find_once(store).await,
             other => other,
         }
     }
 
-    async fn open_once(self, store: Backend, credential: Arc<Credential>) -> Result<Vault> {
+    async fn find_once(self, store: Backend) -> Result<FoundVault> {
+        let looked = Instant::now();
         let pins = match &self.device {
             Some(device) => device.load().await?,
             None => None,
@@ -196,31 +204,14 @@ impl VaultOptions {
         if let Some(pins) = &pins {
             device::check_header(pins, &found.header)?;
         }
-        // What is wrong with the ledger is told to who has the right password.
-        let (ceiling, header) = (self.ceiling, found.header.clone());
-        let (secrets, slot) = blocking(move || header.open(&credential, ceiling))
-            .await?
-            .map_err(|error| Error::core(error, HEADER))?;
-        let fetched = fetched?;
-        if let Some(pins) = &pins {
-            fetched
-                .check_descent(&store, &found.header, &found.ledger_names, pins.ledger)
-                .await?;
-        }
-        let ledger = fetched.read(&found.header, &secrets)?;
-        found.repair(&store).await;
-        let ledger = control::catch_up_if_allowed(&store, &found.header, &secrets, ledger).await?;
-        Vault::assemble(
+        Ok(FoundVault {
             store,
-            self,
-            Control {
-                header: found.header,
-                secrets,
-                ledger,
-                slot,
-            },
-        )
-        .await
+            options: self,
+            pins,
+            found,
+            fetched,
+            looked,
+        })
     }
 
     /// Puts back what a recovery kit holds and the store lost of the vault's own
@@ -262,7 +253,83 @@ impl VaultOptions {
         };
         let (secrets, _) = opened.map_err(|error| Error::core(error, what))?;
         control::restore(&backend, &header, &secrets, &entries).await?;
-        self.open_once(backend, credential).await
+        self.find_once(backend).await?.unlock_once(credential).await
+    }
+}
+
+/// A vault that was found in a store, and that no credential has opened yet.
+pub struct FoundVault {
+    store: Backend,
+    options: VaultOptions,
+    pins: Option<Pins>,
+    found: Found,
+    /// What is wrong with the ledger is told to who has the right credential.
+    fetched: Result<FetchedLedger>,
+    looked: Instant,
+}
+
+impl FoundVault {
+    /// The vault's id.
+    ///
+    /// # Security
+    /// Authentic where the options hold an id or a device state that knows the
+    /// address; else it is whatever the store shows.
+    pub fn id(&self) -> VaultId {
+        self.found.header.vault()
+    }
+
+    /// What opens the vault, to know what to ask for. As authentic as the id.
+    pub fn slot_kinds(&self) -> Vec<SlotKind> {
+        self.found.header.slots().iter().map(Slot::kind).collect()
+    }
+
+    /// Opens the vault, as [`VaultOptions::open`] does.
+    ///
+    /// # Errors
+    /// Those of [`VaultOptions::open`].
+    pub async fn unlock(self, credential: impl Into<Credential>) -> Result<Vault> {
+        let credential = Arc::new(credential.into());
+        let (options, store) = (self.options.clone(), self.store.clone());
+        match self.unlock_once(Arc::clone(&credential)).await {
+            // Another client may have written since the vault was found.
+            Err(Error::Stale { .. }) => {
+                let found = options.find_once(store).await?;
+                found.unlock_once(credential).await
+            }
+            other => other,
+        }
+    }
+
+    async fn unlock_once(self, credential: Arc<Credential>) -> Result<Vault> {
+        let (store, found) = (self.store, self.found);
+        let (ceiling, header) = (self.options.ceiling, found.header.clone());
+        let (secrets, slot) = blocking(move || header.open(&credential, ceiling))
+            .await?
+            .map_err(|error| Error::core(error, HEADER))?;
+        let fetched = self.fetched?;
+        if let Some(pins) = &self.pins {
+            fetched
+                .check_descent(&store, &found.header, &found.ledger_names, pins.ledger)
+                .await?;
+        }
+        let ledger = fetched.read(&found.header, &secrets)?;
+        found.repair(&store).await;
+        let ledger = control::catch_up_if_allowed(&store, &found.header, &secrets, ledger).await?;
+        let control = Control {
+            header: found.header,
+            secrets,
+            ledger,
+            slot,
+        };
+        Vault::assemble(store, self.options, control, self.looked).await
+    }
+}
+
+impl std::fmt::Debug for FoundVault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FoundVault")
+            .field("id", &self.id())
+            .finish_non_exhaustive()
     }
 }
 
@@ -340,7 +407,13 @@ impl Vault {
         VaultOptions::new().open(store, credential).await
     }
 
-    async fn assemble(store: Backend, options: VaultOptions, control: Control) -> Result<Self> {
+    /// A vault whose state is as the store showed it when it was `looked` at.
+    async fn assemble(
+        store: Backend,
+        options: VaultOptions,
+        control: Control,
+        looked: Instant,
+    ) -> Result<Self> {
         if let Some(device) = &options.device {
             device.save(&control.header, &control.ledger).await?;
         }
@@ -349,7 +422,7 @@ impl Vault {
             options,
             id: control.header.vault(),
             control: RwLock::new(Some(Arc::new(control))),
-            checked: Mutex::new(Some(Instant::now())),
+            checked: Mutex::new(Some(looked)),
             refreshing: tokio::sync::Mutex::new(()),
             changing: tokio::sync::Mutex::new(()),
             attempted: Mutex::new(None),
