@@ -36,6 +36,8 @@ pub(crate) mod scripted {
             block: u64,
         },
         Constant(u8),
+        /// These bytes, and nothing after them.
+        Bytes(Vec<u8>),
         Broken,
     }
 
@@ -78,6 +80,14 @@ pub(crate) mod scripted {
             }
             Source::Constant(byte) => {
                 out.fill(*byte);
+                Ok(())
+            }
+            Source::Bytes(bytes) => {
+                if bytes.len() < out.len() {
+                    return Err(Error::Randomness);
+                }
+                out.copy_from_slice(&bytes[..out.len()]);
+                bytes.drain(..out.len());
                 Ok(())
             }
             Source::Broken => Err(Error::Randomness),
