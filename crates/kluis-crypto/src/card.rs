@@ -299,7 +299,7 @@ impl Card {
         // Suite and signing key stand first in every version's card: what a later
         // one wrote is signed.
         let mut from = Reader::new(body);
-        from.array_up_to(64)?;
+        from.array_of_any(64)?;
         from.uint()?;
         let key = from.fixed()?;
         if !signature::is_sound(key) {
@@ -430,5 +430,312 @@ impl fmt::Debug for Card {
             .field("suite", &self.suite())
             .field("fingerprint", &self.fingerprint)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Identity;
+    use crate::primitives::bad_points;
+    use crate::testing::{SUITES, flips};
+    use proptest::prelude::*;
+
+    const SEED: [u8; 32] = [7; 32];
+
+    /// What a holder of the signing key could write.
+    fn signed(body: &[u8]) -> Vec<u8> {
+        let mut record = [&Card::MAGIC[..], body].concat();
+        let signature = signature::sign(&SEED, domain::CARD, &[&record]);
+        record.extend_from_slice(&signature);
+        record
+    }
+
+    fn body(suite: IdentitySuite, sealing: &[u8]) -> Body {
+        Body {
+            keys: PublicKeys {
+                suite,
+                signing: signature::public_key(&SEED),
+                sealing: sealing.to_vec(),
+            },
+            created: 5,
+            replaces: None,
+        }
+    }
+
+    fn sealing(suite: IdentitySuite) -> Vec<u8> {
+        let identity = Identity::make(suite, 1).unwrap();
+        identity.card().body.keys.sealing.clone()
+    }
+
+    fn parsed(suite: IdentitySuite, sealing: &[u8]) -> Result<Card> {
+        Card::parse(&signed(&body(suite, sealing).encode()))
+    }
+
+    #[test]
+    fn a_card_survives_being_written_down() {
+        for suite in SUITES {
+            let first = Identity::make(suite, 7).unwrap();
+            for identity in [first.replaced(9).unwrap(), first] {
+                let card = identity.card();
+                assert_eq!(Card::parse(card.as_bytes()).as_ref(), Ok(card));
+                let text = card.to_armor();
+                assert!(text.lines().all(|line| line.len() <= 64));
+                for text in [
+                    text.clone(),
+                    text.replace('\n', "\r\n"),
+                    format!("Hi,\nmy card:\n{text}\nBob"),
+                ] {
+                    assert_eq!(Card::from_armor(&text).as_ref(), Ok(card));
+                }
+                assert_eq!(card.suite(), suite);
+                assert!(card.as_bytes().len() < 1_500);
+            }
+        }
+        let card = Identity::make(IdentitySuite::X25519, 7).unwrap();
+        let text = card.card().to_armor();
+        for bad in [
+            String::new(),
+            format!("{text}{text}"),
+            text.replace("CARD", "IDENTITY"),
+            text.replace("-----END KLUIS CARD-----", ""),
+        ] {
+            let found = Card::from_armor(&bad);
+            assert!(matches!(found, Err(Error::InvalidInput(_))), "{bad}");
+        }
+        let long = "x".repeat(Card::MAX_TEXT + 1);
+        assert!(matches!(
+            Card::from_armor(&long),
+            Err(Error::LimitExceeded(_))
+        ));
+        let long = Card::ARMOR.write(&[b'K'; Card::MAX_LENGTH + 1]);
+        assert!(matches!(
+            Card::from_armor(&long),
+            Err(Error::LimitExceeded(_))
+        ));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_other_length_is_refused() {
+        for suite in SUITES {
+            let identity = Identity::make(suite, 7).unwrap().replaced(8).unwrap();
+            let card = identity.card().as_bytes();
+            for (at, changed) in flips(card) {
+                match Card::parse(&changed) {
+                    Err(Error::Tampered) => {}
+                    Err(Error::UnsupportedFormat(_)) if at == 3 => {}
+                    other => panic!("byte {at}: {other:?}"),
+                }
+            }
+            for length in 0..card.len() {
+                assert_eq!(Card::parse(&card[..length]), Err(Error::Tampered));
+            }
+            let longer = [card, b"\0"].concat();
+            assert_eq!(Card::parse(&longer), Err(Error::Tampered));
+            let later = [b"KLC2", &card[4..]].concat();
+            assert!(matches!(
+                Card::parse(&later),
+                Err(Error::UnsupportedFormat(_))
+            ));
+            let long = [card, &[0; Card::MAX_LENGTH]].concat();
+            assert!(matches!(Card::parse(&long), Err(Error::LimitExceeded(_))));
+        }
+    }
+
+    /// F03: what is signed all right and cannot be sealed to.
+    #[test]
+    fn keys_that_everybody_shares_a_secret_with_are_refused() {
+        let [hybrid, classical] = SUITES;
+        let good = sealing(hybrid);
+        assert!(parsed(hybrid, &good).is_ok());
+        for point in bad_points() {
+            assert_eq!(parsed(classical, &point), Err(Error::Tampered));
+            let bad = [&good[..1_184], &point].concat();
+            assert_eq!(parsed(hybrid, &bad), Err(Error::Tampered));
+        }
+    }
+
+    /// K03, and one suite in the place of the other.
+    #[test]
+    fn keys_of_another_form_are_refused() {
+        let [hybrid, classical] = SUITES;
+        let good = sealing(hybrid);
+        let point = sealing(classical);
+        // The first coefficient is 4,095, above the modulus.
+        let overflow = [&[0xff, good[1] | 0x0f], &good[2..]].concat();
+        for (suite, bad) in [
+            (hybrid, &overflow[..]),
+            (hybrid, &[]),
+            (hybrid, &good[..1_184]),
+            (hybrid, &good[1..]),
+            (hybrid, &[&good[..], b"\0"].concat()),
+            (hybrid, &point),
+            (classical, &good),
+            (classical, &point[1..]),
+            (classical, &[&point[..], b"\0"].concat()),
+            (classical, &[]),
+        ] {
+            assert_eq!(parsed(suite, bad), Err(Error::Tampered));
+        }
+        let mut body = body(hybrid, &good).encode();
+        for suite in [0, 3, 23] {
+            body[1] = suite;
+            assert!(matches!(
+                Card::parse(&signed(&body)),
+                Err(Error::UnsupportedFormat(_))
+            ));
+        }
+        // A later suite that nobody signed is damage.
+        let mut damaged = signed(&body);
+        *damaged.last_mut().unwrap() ^= 1;
+        assert_eq!(Card::parse(&damaged), Err(Error::Tampered));
+    }
+
+    #[test]
+    fn a_signed_body_of_another_form_is_refused() {
+        let good = body(IdentitySuite::X25519, &sealing(IdentitySuite::X25519)).encode();
+        assert!(Card::parse(&signed(&good)).is_ok());
+        for bad in [
+            [&good[..], b"\0"].concat(),
+            [b"\x86", &good[1..], b"\0"].concat(),
+            [b"\x84", &good[1..good.len() - 1]].concat(),
+            [b"\x85\x18\x02", &good[2..]].concat(),
+            [&good[..good.len() - 1], b"\x81\0"].concat(),
+            good[..good.len() - 1].to_vec(),
+        ] {
+            assert_eq!(Card::parse(&signed(&bad)), Err(Error::Tampered), "{bad:x?}");
+        }
+        // A key of small order verifies loosely over everything.
+        let mut weak = good.to_vec();
+        weak[4..36].fill(0);
+        weak[4] = 1;
+        let mut record = [&Card::MAGIC[..], &weak].concat();
+        record.extend_from_slice(&[0; 64]);
+        let at = record.len() - 64;
+        record[at] = 1;
+        assert_eq!(Card::parse(&record), Err(Error::Tampered));
+    }
+
+    #[test]
+    fn a_replacement_is_of_the_key_that_it_names() {
+        let suite = IdentitySuite::X25519;
+        let (old, other) = (
+            Identity::make(suite, 1).unwrap(),
+            Identity::make(suite, 2).unwrap(),
+        );
+        let new = old.replaced(3).unwrap();
+        let replaced = new.card().replaces().unwrap();
+        assert_eq!(replaced.fingerprint(), old.card().fingerprint());
+        assert!(new.card().is_replacement_of(old.card()));
+        assert!(!new.card().is_replacement_of(other.card()));
+        assert!(!new.card().is_replacement_of(new.card()));
+        assert!(!old.card().is_replacement_of(new.card()));
+        let newest = new.replaced(4).unwrap();
+        assert!(newest.card().is_replacement_of(new.card()));
+        assert!(!newest.card().is_replacement_of(old.card()));
+
+        let sealing = sealing(suite);
+        let with = |replaces: Replacement| {
+            let mut body = body(suite, &sealing);
+            body.replaces = Some(replaces);
+            Card::parse(&signed(&body.encode()))
+        };
+        let made = |old: &Identity, by: &Identity| {
+            let keys = body(suite, &sealing).keys;
+            Replacement::make(
+                old.card(),
+                |domain, message| by.sign(domain, message),
+                &keys,
+            )
+        };
+        assert!(
+            with(made(&old, &old))
+                .unwrap()
+                .is_replacement_of(old.card())
+        );
+        // Signed by somebody else; of other new keys; naming another card, or key.
+        assert_eq!(with(made(&old, &other)), Err(Error::Tampered));
+        assert_eq!(with(replaced.clone()), Err(Error::Tampered));
+        let mut named = made(&old, &old);
+        named.fingerprint = other.card().fingerprint();
+        assert_eq!(with(named), Err(Error::Tampered));
+        let mut keyed = made(&old, &old);
+        keyed.key = other.card().body.keys.signing;
+        assert_eq!(with(keyed), Err(Error::Tampered));
+        // A key of small order, under which everything is signed.
+        let mut weak = made(&old, &old);
+        (weak.key, weak.signature) = ([0; 32], [0; 64]);
+        (weak.key[0], weak.signature[0]) = (1, 1);
+        assert_eq!(with(weak), Err(Error::Tampered));
+        // One that was signed for another card of the same key is not this card's,
+        // though the key is.
+        let mut moved = body(suite, &sealing);
+        moved.replaces = Some(made(&old, &old));
+        moved.keys.sealing = super::tests::sealing(suite);
+        assert_eq!(Card::parse(&signed(&moved.encode())), Err(Error::Tampered));
+    }
+
+    #[test]
+    fn a_fingerprint_survives_being_read_out() {
+        let card = Identity::make(IdentitySuite::XWing, 1).unwrap();
+        let fingerprint = card.card().fingerprint();
+        let words = fingerprint.to_string();
+        assert_eq!(words.split(' ').count(), 12);
+        assert_eq!(format!("{fingerprint:?}"), format!("Fingerprint({words})"));
+        let shouted = format!("  {}\n", words.to_uppercase().replace(' ', " \t\n"));
+        assert_eq!(shouted.parse(), Ok(fingerprint));
+        let (rest, last) = words.rsplit_once(' ').unwrap();
+        for bad in [
+            String::new(),
+            rest.to_owned(),
+            format!("{words} {last}"),
+            format!("{last} {rest}"),
+            format!("{rest} kluis"),
+            "abandon ".repeat(12),
+            "abandon ".repeat(23) + "art",
+            "x".repeat(100_000),
+            "a ".repeat(100_000),
+        ] {
+            // Of a word moved to the front one checksum in sixteen is right.
+            match bad.parse::<Fingerprint>() {
+                Err(Error::InvalidInput(_)) => {}
+                Ok(other) => assert_ne!(other, fingerprint),
+                other => panic!("{bad}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_both_keys_and_the_suite() {
+        let suite = IdentitySuite::X25519;
+        let keys = body(suite, &sealing(suite)).keys;
+        let mut seen = std::collections::HashSet::from([keys.fingerprint()]);
+        for change in [
+            |keys: &mut PublicKeys| keys.suite = IdentitySuite::XWing,
+            |keys: &mut PublicKeys| keys.signing[31] ^= 1,
+            |keys: &mut PublicKeys| keys.sealing[31] ^= 1,
+            |keys: &mut PublicKeys| keys.sealing.push(0),
+        ] {
+            let mut other = keys.clone();
+            change(&mut other);
+            assert!(seen.insert(other.fingerprint()));
+        }
+        // The time and what is replaced are no keys: they change the hash alone.
+        let cards = [1, 2].map(|created| {
+            let mut body = body(suite, &keys.sealing);
+            body.created = created;
+            Card::parse(&signed(&body.encode())).unwrap()
+        });
+        assert_eq!(cards[0].fingerprint(), cards[1].fingerprint());
+        assert_ne!(cards[0].hash(), cards[1].hash());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert!(Card::parse(&bytes).is_err());
+            prop_assert!(Card::parse(&[b"KLC1", &bytes[..]].concat()).is_err());
+            prop_assert!(Card::parse(&signed(&bytes)).is_err());
+        }
     }
 }

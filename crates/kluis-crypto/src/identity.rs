@@ -4,7 +4,7 @@
 use crate::armor::Armor;
 use crate::card::{Body, Card, IdentitySuite, PublicKeys, Replacement, grant_place};
 use crate::cbor::{Reader, Record, Writer};
-use crate::credential::{KdfCeiling, KdfParams, Password, random_bytes, stretch};
+use crate::credential::{KdfCeiling, KdfParams, Kek, Password, random_bytes, stretch};
 use crate::header::check_magic;
 use crate::kdf::domain;
 use crate::kem::{ExportedKey, KemSeed};
@@ -277,7 +277,10 @@ impl IdentityFile {
     /// `Tampered` where the password is right and the file is not.
     pub fn open(&self, password: &Password, ceiling: KdfCeiling) -> Result<Identity> {
         ceiling.check(self.params)?;
-        let kek = stretch(password, &self.salt, self.params)?;
+        self.unwrap(&stretch(password, &self.salt, self.params)?)
+    }
+
+    fn unwrap(&self, kek: &Kek) -> Result<Identity> {
         let secrets = Self::with_place(&self.card.hash(), |place| {
             if message::commits(kek.expose_secret(), place, &self.sealed) {
                 message::open(kek.expose_secret(), place, &self.sealed)
@@ -317,31 +320,427 @@ impl Record for IdentityFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aead::tests::OPENED;
+    use crate::credential::tests::STRETCHED;
+    use crate::kem::tests::DECAPSULATED;
+    use crate::primitives::{bad_points, hpke};
+    use crate::random::scripted::{self, Source};
+    use crate::testing::{SUITES, cheap, flips, pattern};
 
-    pub(crate) const SUITES: [IdentitySuite; 2] = [IdentitySuite::XWing, IdentitySuite::X25519];
     const VAULT: VaultId = VaultId([4; 16]);
+    const OTHER_VAULT: VaultId = VaultId([5; 16]);
+
+    fn make(suite: IdentitySuite) -> Identity {
+        Identity::make(suite, 7).unwrap()
+    }
+
+    fn seal(identity: &Identity, plaintext: &[u8]) -> Vec<u8> {
+        identity.card().seal(&VAULT, b"place", plaintext).unwrap()
+    }
+
+    fn open(identity: &Identity, sealed: &[u8]) -> Result<Vec<u8>> {
+        let opened = identity.open(&VAULT, b"place", sealed)?;
+        Ok(opened.to_vec())
+    }
 
     #[test]
     fn what_is_sealed_to_a_card_its_identity_opens() {
         for suite in SUITES {
-            let identity = Identity::make(suite, 7).unwrap();
-            let card = Card::parse(identity.card().as_bytes()).unwrap();
-            assert_eq!(&card, identity.card());
-            let sealed = card.seal(&VAULT, b"place", b"text").unwrap();
-            let opened = identity.open(&VAULT, b"place", &sealed).unwrap();
-            assert_eq!(**opened, *b"text");
-            let again = Identity::from_secret_bytes(&identity.to_secret_bytes()).unwrap();
-            assert_eq!(again.card(), identity.card());
-            assert!(again.open(&VAULT, b"place", &sealed).is_ok());
-
-            let next = identity.replaced(8).unwrap();
-            let next_card = Card::parse(next.card().as_bytes()).unwrap();
-            assert!(next_card.is_replacement_of(&card));
-            let again = Identity::from_secret_bytes(&next.to_secret_bytes()).unwrap();
-            assert_eq!(again.card(), next.card());
-            let words = card.fingerprint().to_string();
-            assert_eq!(words.split(' ').count(), 12);
-            assert_eq!(words.parse(), Ok(card.fingerprint()));
+            let identity = make(suite);
+            let enc = suite.encapsulated_length();
+            for size in [0, 1, 16_383, 16_384, 40_000] {
+                let sealed = seal(&identity, &pattern(size));
+                let record = 56 + size + 16 * (size / 16_384 + 1);
+                assert_eq!(sealed.len(), enc + record);
+                assert_eq!(open(&identity, &sealed), Ok(pattern(size)));
+            }
+            // F14: nothing of the recipient, and nothing twice.
+            let windows = |sealed: &[u8]| -> std::collections::HashSet<Vec<u8>> {
+                sealed.windows(8).map(<[u8]>::to_vec).collect()
+            };
+            let (one, two) = (seal(&identity, b"x"), seal(&identity, b"x"));
+            assert!(windows(&one).is_disjoint(&windows(&two)));
+            assert!(windows(&one).is_disjoint(&windows(identity.card().as_bytes())));
         }
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_other_length_is_refused() {
+        for suite in SUITES {
+            let identity = make(suite);
+            let sealed = seal(&identity, b"text");
+            let record = suite.encapsulated_length();
+            for (bit, (at, changed)) in flips(&sealed).enumerate() {
+                // One bit a byte of the lattice, which takes its time.
+                if at + 32 < record && bit % 8 != at % 8 {
+                    continue;
+                }
+                OPENED.set(0);
+                assert_eq!(open(&identity, &changed), Err(Error::Tampered));
+                let committed = at >= record + message::SALT + message::COMMITMENT;
+                assert_eq!(OPENED.get(), u64::from(committed), "byte {at}");
+            }
+            for length in 0..sealed.len() {
+                assert_eq!(open(&identity, &sealed[..length]), Err(Error::Tampered));
+            }
+            let longer = [&sealed[..], b"\0"].concat();
+            assert_eq!(open(&identity, &longer), Err(Error::Tampered));
+        }
+    }
+
+    /// F04, and G01: of all recipients, vaults and places one opens it, and no AEAD
+    /// call tells the others.
+    #[test]
+    fn what_was_moved_is_refused() {
+        let people: Vec<_> = SUITES.into_iter().chain(SUITES).map(make).collect();
+        let places: [(&VaultId, &[u8]); 4] = [
+            (&VAULT, b"place"),
+            (&OTHER_VAULT, b"place"),
+            (&VAULT, b"plac"),
+            (&VAULT, b""),
+        ];
+        for (i, recipient) in people.iter().enumerate() {
+            for (j, (vault, place)) in places.into_iter().enumerate() {
+                let sealed = recipient.card().seal(vault, place, b"text").unwrap();
+                for (k, reader) in people.iter().enumerate() {
+                    for (l, (vault, place)) in places.into_iter().enumerate() {
+                        OPENED.set(0);
+                        let found = reader.open(vault, place, &sealed);
+                        let meant = (i, j) == (k, l);
+                        assert_eq!(OPENED.get(), u64::from(meant));
+                        assert_eq!(found.is_ok(), meant);
+                        assert!(meant || found == Err(Error::Tampered));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The record of one grant behind the encapsulated key of another.
+    #[test]
+    fn grants_are_not_pasted_together() {
+        for suite in SUITES {
+            let identity = make(suite);
+            let (one, two) = (seal(&identity, b"one"), seal(&identity, b"two"));
+            let at = suite.encapsulated_length();
+            let pasted = [&one[..at], &two[at..]].concat();
+            assert_eq!(open(&identity, &pasted), Err(Error::Tampered));
+        }
+    }
+
+    /// The same keys on a card that says something else: another card.
+    #[test]
+    fn a_grant_is_to_one_card() {
+        let identity = make(IdentitySuite::XWing);
+        let sealed = seal(&identity, b"text");
+        let mut secrets = Secrets::decode(&identity.to_secret_bytes()).unwrap();
+        secrets.created += 1;
+        let other = Identity::of(secrets).unwrap();
+        assert_eq!(other.card().fingerprint(), identity.card().fingerprint());
+        assert_eq!(open(&other, &sealed), Err(Error::Tampered));
+    }
+
+    /// K02: the X25519 half of an X-Wing key is a key of suite 2, and what is sealed
+    /// to it in that suite is good but for the suite.
+    #[test]
+    fn a_hybrid_identity_opens_nothing_classical() {
+        let identity = make(IdentitySuite::XWing);
+        let card = identity.card();
+        let key = IdentitySuite::XWing.public_key(&identity.sealing).unwrap();
+        let half = &key[1_184..];
+        let info = card.info(domain::GRANT, &[VAULT.as_bytes()]);
+        let (enc, exported) = IdentitySuite::X25519.encapsulate(half, &info).unwrap();
+        let place = grant_place(&VAULT, b"place");
+        let record = message::seal(exported.expose_secret(), &place, b"text").unwrap();
+        for filled in [0, 1_088] {
+            let sealed = [&vec![0; filled], &enc[..], &record].concat();
+            OPENED.set(0);
+            assert_eq!(open(&identity, &sealed), Err(Error::Tampered));
+            assert_eq!(OPENED.get(), 0);
+        }
+        // One seed in two suites is two identities.
+        let secrets = Secrets {
+            suite: IdentitySuite::X25519,
+            ..Secrets::decode(&identity.to_secret_bytes()).unwrap()
+        };
+        let other = Identity::of(secrets).unwrap();
+        assert_ne!(other.card().fingerprint(), card.fingerprint());
+        assert_eq!(open(&other, &seal(&identity, b"x")), Err(Error::Tampered));
+        assert_eq!(open(&identity, &seal(&other, b"x")), Err(Error::Tampered));
+    }
+
+    /// F03: with a point of small order everybody knows the shared secret, so that
+    /// everything but the check of the point would let this pass.
+    #[test]
+    fn what_everybody_can_seal_is_refused() {
+        let identity = make(IdentitySuite::X25519);
+        let key = IdentitySuite::X25519.public_key(&identity.sealing).unwrap();
+        let info = identity.card().info(domain::GRANT, &[VAULT.as_bytes()]);
+        let place = grant_place(&VAULT, b"place");
+        for point in bad_points() {
+            let shared = hpke::dhkem(&[0; 32], &point, &key);
+            let exported = hpke::exported(0x20, &shared, &info);
+            let record = message::seal(&exported, &place, b"text").unwrap();
+            let sealed = [&point[..], &record].concat();
+            OPENED.set(0);
+            assert_eq!(open(&identity, &sealed), Err(Error::Tampered));
+            assert_eq!(OPENED.get(), 0);
+        }
+        let hybrid = make(IdentitySuite::XWing);
+        let sealed = seal(&hybrid, b"text");
+        for point in bad_points() {
+            let mut bad = sealed.clone();
+            bad[1_088..1_120].copy_from_slice(&point);
+            assert_eq!(open(&hybrid, &bad), Err(Error::Tampered));
+        }
+    }
+
+    #[test]
+    fn what_is_too_short_costs_nothing() {
+        DECAPSULATED.set(0);
+        let identity = make(IdentitySuite::XWing);
+        assert_eq!(open(&identity, &[0; 1_119]), Err(Error::Tampered));
+        assert_eq!(DECAPSULATED.get(), 0);
+    }
+
+    #[test]
+    fn an_identity_follows_from_its_secrets() {
+        for suite in SUITES {
+            let first = make(suite);
+            for identity in [first.replaced(9).unwrap(), first] {
+                let bytes = identity.to_secret_bytes();
+                let again = Identity::from_secret_bytes(&bytes).unwrap();
+                assert_eq!(again.card(), identity.card());
+                assert_eq!(again.to_secret_bytes(), bytes);
+                assert_eq!(open(&again, &seal(&identity, b"x")), Ok(b"x".to_vec()));
+                for length in 0..bytes.len() {
+                    assert!(Identity::from_secret_bytes(&bytes[..length]).is_err());
+                }
+                let longer = [&bytes[..], b"\0"].concat();
+                let found = Identity::from_secret_bytes(&longer);
+                assert!(matches!(found, Err(Error::Tampered)));
+            }
+        }
+        let old = make(IdentitySuite::X25519);
+        let mut secrets = old.replaced(9).unwrap().to_secret_bytes();
+        *secrets.last_mut().unwrap() ^= 1;
+        let found = Identity::from_secret_bytes(&secrets);
+        assert!(matches!(found, Err(Error::Tampered)), "a forged claim");
+        let mut later = old.to_secret_bytes();
+        later[1] = 3;
+        let found = Identity::from_secret_bytes(&later);
+        assert!(matches!(found, Err(Error::UnsupportedFormat(_))));
+    }
+
+    #[test]
+    fn what_an_identity_signed_its_card_verifies() {
+        let (one, two) = (make(IdentitySuite::XWing), make(IdentitySuite::XWing));
+        let signature = one.sign(domain::GRANT, &[b"a", b"b"]);
+        let verify =
+            |by: &Identity, domain, message| by.card().verify(domain, &[message], &signature);
+        assert_eq!(verify(&one, domain::GRANT, b"ab"), Ok(()));
+        let tampered = Err(Error::Tampered);
+        assert_eq!(verify(&one, domain::GRANT, b"ac"), tampered);
+        assert_eq!(verify(&one, domain::DEVICE, b"ab"), tampered);
+        assert_eq!(verify(&two, domain::GRANT, b"ab"), tampered);
+    }
+
+    #[test]
+    fn nothing_is_made_without_randomness() {
+        let identity = make(IdentitySuite::XWing);
+        let password = Password::new("x");
+        scripted::with(Source::Broken, || {
+            for suite in SUITES {
+                let found = Identity::make(suite, 1).map(drop);
+                assert_eq!(found, Err(Error::Randomness));
+            }
+            assert!(matches!(identity.replaced(1), Err(Error::Randomness)));
+            let found = identity.card().seal(&VAULT, b"", b"");
+            assert_eq!(found, Err(Error::Randomness));
+            let found = IdentityFile::seal(&identity, &password, cheap());
+            assert_eq!(found, Err(Error::Randomness));
+        });
+    }
+
+    #[test]
+    fn two_identities_share_nothing() {
+        let (one, two) = (make(IdentitySuite::XWing), make(IdentitySuite::XWing));
+        assert_ne!(one.signing.expose_secret(), two.signing.expose_secret());
+        assert_ne!(one.sealing.expose_secret(), two.sealing.expose_secret());
+        assert_ne!(one.sealing.expose_secret(), one.signing.expose_secret());
+    }
+
+    #[test]
+    fn an_identity_prints_its_fingerprint_alone() {
+        let identity = make(IdentitySuite::XWing);
+        let fingerprint = identity.card().fingerprint();
+        assert_eq!(
+            format!("{identity:?}"),
+            format!("Identity {{ fingerprint: Fingerprint({fingerprint}), .. }}")
+        );
+    }
+
+    // The identity file.
+
+    const CEILING: fn() -> KdfCeiling = KdfCeiling::default;
+
+    fn file(identity: &Identity) -> IdentityFile {
+        IdentityFile::seal(identity, &Password::new("pass"), cheap()).unwrap()
+    }
+
+    fn bytes(file: &IdentityFile) -> Vec<u8> {
+        IdentityFile::ARMOR.read(&file.to_armor()).unwrap()
+    }
+
+    fn parse(bytes: &[u8]) -> Result<IdentityFile> {
+        IdentityFile::parse(&IdentityFile::ARMOR.write(bytes))
+    }
+
+    #[test]
+    fn an_identity_file_opens_with_its_password() {
+        for suite in SUITES {
+            let first = make(suite);
+            for identity in [first.replaced(9).unwrap(), first] {
+                let file = file(&identity);
+                let text = format!("My identity\n{}", file.to_armor());
+                let found = IdentityFile::parse(&text.replace('\n', "\r\n")).unwrap();
+                assert_eq!(found, file);
+                assert_eq!(found.card(), identity.card());
+                assert_eq!(found.kdf_params(), cheap());
+                let opened = found.open(&Password::new("pass"), CEILING()).unwrap();
+                assert_eq!(opened.to_secret_bytes(), identity.to_secret_bytes());
+                let wrong = found.open(&Password::new("pasS"), CEILING());
+                assert!(matches!(wrong, Err(Error::WrongCredentials)));
+                assert!(bytes(&file).len() < 2_000);
+            }
+        }
+        let identity = make(IdentitySuite::X25519);
+        for bad in ["", "a\nb"] {
+            let found = IdentityFile::seal(&identity, &Password::new(bad), cheap());
+            assert!(matches!(found, Err(Error::InvalidInput(_))));
+        }
+        let text = file(&identity).to_armor();
+        for bad in ["", &text.replace("IDENTITY", "CARD"), &text.repeat(2)] {
+            let found = IdentityFile::parse(bad);
+            assert!(matches!(found, Err(Error::InvalidInput(_))));
+        }
+        let long = "x".repeat(IdentityFile::MAX_TEXT + 1);
+        let found = IdentityFile::parse(&long);
+        assert!(matches!(found, Err(Error::LimitExceeded(_))));
+        let found = parse(&[b'K'; IdentityFile::MAX_LENGTH + 1]);
+        assert!(matches!(found, Err(Error::LimitExceeded(_))));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_other_length_of_a_file_is_refused() {
+        let identity = make(IdentitySuite::XWing).replaced(9).unwrap();
+        let file = file(&identity);
+        let bytes = bytes(&file);
+        let password = Password::new("pass");
+        let kek = stretch(&password, &file.salt, file.params).unwrap();
+        let sealed = bytes.len() - file.sealed.len();
+        let salt = sealed - 2 - 32;
+        let (mut parsed, mut stretched) = (0, 0);
+        for (bit, (at, changed)) in flips(&bytes).enumerate() {
+            OPENED.set(0);
+            let found = match parse(&changed) {
+                Err(_) => continue,
+                Ok(found) => found,
+            };
+            parsed += 1;
+            if (found.salt, found.params) == (file.salt, file.params) {
+                // Damage behind the commitment is no wrong password.
+                let committed = at >= sealed + message::SALT + message::COMMITMENT;
+                let expected = if committed {
+                    Error::Tampered
+                } else {
+                    Error::WrongCredentials
+                };
+                assert_eq!(found.unwrap(&kek).map(drop), Err(expected), "byte {at}");
+                assert_eq!(OPENED.get(), u64::from(committed));
+            } else if bit % 8 == at % 8 {
+                let found = found.open(&password, CEILING()).map(drop);
+                assert_eq!(found, Err(Error::WrongCredentials), "byte {at}");
+                stretched += 1;
+            }
+        }
+        assert!(parsed >= 8 * (32 + file.sealed.len()));
+        assert!(stretched >= 32 && salt > 1_200);
+        for length in 0..bytes.len() {
+            assert_eq!(parse(&bytes[..length]), Err(Error::Tampered));
+        }
+        let longer = [&bytes[..], b"\0"].concat();
+        assert_eq!(parse(&longer), Err(Error::Tampered));
+        let later = [b"KLI2", &bytes[4..]].concat();
+        assert!(matches!(parse(&later), Err(Error::UnsupportedFormat(_))));
+        // A sealed part that ends before its commitment does.
+        for length in [0, 24, 55, 56, 71] {
+            let short = IdentityFile {
+                sealed: file.sealed[..length].to_vec(),
+                ..file.clone()
+            };
+            assert!(short.unwrap(&kek).is_err());
+        }
+    }
+
+    #[test]
+    fn costs_are_bounded_before_anything_is_stretched() {
+        let identity = make(IdentitySuite::X25519);
+        let file = file(&identity);
+        let bytes = bytes(&file);
+        let good = [0x83, 0x19, 0x4c, 0, 2, 1];
+        let at = bytes.windows(6).position(|w| w == good).unwrap();
+        STRETCHED.set(0);
+        let with = |costs: &[u8]| parse(&[&bytes[..at], costs, &bytes[at + 6..]].concat());
+        for costs in [
+            &[0x83, 0x19, 0x4b, 0xff, 2, 1][..],
+            &[0x83, 0x19, 0x4c, 0, 1, 1],
+            &[0x83, 0x19, 0x4c, 0, 11, 1],
+            &[0x83, 0x19, 0x4c, 0, 2, 0],
+            &[0x83, 0x19, 0x4c, 0, 2, 2],
+            &[0x83, 0x1a, 0, 0x10, 0, 1, 2, 1],
+            &[0x83, 0x1a, 0xff, 0xff, 0xff, 0xff, 2, 1],
+            &[0x83, 0x1b, 0, 0, 0, 1, 0, 0, 0x4c, 0, 2, 1],
+        ] {
+            let found = with(costs);
+            assert!(matches!(found, Err(Error::LimitExceeded(_))), "{costs:x?}");
+        }
+        for costs in [&[0x80][..], &[0x82, 0x19, 0x4c, 0, 2], &[0x40]] {
+            assert_eq!(with(costs), Err(Error::Tampered));
+        }
+        let low = KdfCeiling::memory_kib((19 << 10) - 1);
+        let found = file.open(&Password::new("pass"), low);
+        assert!(matches!(found, Err(Error::LimitExceeded(_))));
+        assert_eq!(STRETCHED.get(), 0);
+        let enough = KdfCeiling::memory_kib(19 << 10);
+        assert!(file.open(&Password::new("pass"), enough).is_ok());
+        assert_eq!(STRETCHED.get(), 1);
+    }
+
+    #[test]
+    fn the_card_of_a_file_is_the_identitys() {
+        let (one, two) = (make(IdentitySuite::XWing), make(IdentitySuite::XWing));
+        let good = file(&one);
+        let kek = stretch(&Password::new("pass"), &good.salt, cheap()).unwrap();
+        // Another card in front of it, by somebody without the password.
+        let swapped = IdentityFile {
+            card: two.card().clone(),
+            ..good.clone()
+        };
+        assert_eq!(swapped.unwrap(&kek).map(drop), Err(Error::WrongCredentials));
+        // By somebody with it: other secrets, and what is no secrets.
+        let with = |secrets: &[u8]| {
+            let sealed = IdentityFile::with_place(&one.card().hash(), |place| {
+                message::seal(kek.expose_secret(), place, secrets).unwrap()
+            });
+            let file = IdentityFile {
+                sealed,
+                ..good.clone()
+            };
+            file.unwrap(&kek).map(drop)
+        };
+        assert_eq!(with(&one.to_secret_bytes()), Ok(()));
+        assert_eq!(with(&two.to_secret_bytes()), Err(Error::Tampered));
+        assert_eq!(with(b""), Err(Error::Tampered));
     }
 }

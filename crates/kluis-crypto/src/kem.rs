@@ -180,14 +180,14 @@ impl TryCryptoRng for Source {}
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::random::scripted::{self, Source};
+    use crate::testing::SUITES;
     use std::cell::Cell;
 
     thread_local! {
         /// Counts decapsulations.
         pub(crate) static DECAPSULATED: Cell<u64> = const { Cell::new(0) };
     }
-
-    const SUITES: [IdentitySuite; 2] = [IdentitySuite::XWing, IdentitySuite::X25519];
 
     #[test]
     fn both_sides_derive_one_key() {
@@ -202,6 +202,63 @@ pub(crate) mod tests {
             assert_ne!(made.expose_secret(), other.expose_secret());
             let (_, other) = suite.encapsulate(&key, b"info").unwrap();
             assert_ne!(made.expose_secret(), other.expose_secret());
+        }
+    }
+
+    #[test]
+    fn other_lengths_are_refused() {
+        for suite in SUITES {
+            let seed = KemSeed::make().unwrap();
+            let key = suite.public_key(&seed).unwrap();
+            let (enc, _) = suite.encapsulate(&key, b"").unwrap();
+            for length in (0..enc.len()).chain([enc.len() + 1, 2 * enc.len()]) {
+                let mut other = enc.clone();
+                other.resize(length, 1);
+                let found = suite.decapsulate(&seed, &other, b"");
+                assert!(matches!(found, Err(Error::Tampered)));
+            }
+            for length in (0..key.len()).chain([key.len() + 1]) {
+                let mut other = key.clone();
+                other.resize(length, 1);
+                assert!(!suite.is_sound(&other));
+            }
+        }
+    }
+
+    /// K03: a ciphertext of ML-KEM that was altered is another key and no error.
+    #[test]
+    fn another_encapsulated_key_gives_another_key() {
+        let suite = IdentitySuite::XWing;
+        let seed = KemSeed::make().unwrap();
+        let (enc, made) = suite
+            .encapsulate(&suite.public_key(&seed).unwrap(), b"")
+            .unwrap();
+        let mut seen = std::collections::HashSet::from([*made.expose_secret()]);
+        for at in (0..1_088).step_by(64) {
+            let mut other = enc.clone();
+            other[at] ^= 1;
+            let found = suite.decapsulate(&seed, &other, b"").unwrap();
+            assert!(seen.insert(*found.expose_secret()));
+        }
+    }
+
+    /// Randomness that ends in the middle.
+    #[test]
+    fn without_randomness_nothing_is_encapsulated() {
+        for (suite, needed) in SUITES.into_iter().zip([64, 32]) {
+            let key = suite.public_key(&KemSeed::make().unwrap()).unwrap();
+            for there in [0, 1, needed - 1, needed] {
+                let found = scripted::with(Source::Bytes(vec![7; there]), || {
+                    suite.encapsulate(&key, b"")
+                });
+                match found {
+                    Ok(_) => assert_eq!(there, needed),
+                    Err(error) => {
+                        assert_eq!(error, Error::Randomness);
+                        assert!(there < needed);
+                    }
+                }
+            }
         }
     }
 }

@@ -52,3 +52,83 @@ fn joined(domain: &[u8], message: &[&[u8]]) -> Vec<u8> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data_encoding::HEXLOWER;
+
+    fn key(hex: &str) -> [u8; 32] {
+        HEXLOWER.decode(hex.as_bytes()).unwrap().try_into().unwrap()
+    }
+
+    #[test]
+    fn one_encoding_of_each_element() {
+        let mut p = [0xff; 32];
+        (p[0], p[31]) = (0xed, 0x7f);
+        for (low, sound) in [(0xec, true), (0xed, false), (0xee, false), (0xff, false)] {
+            p[0] = low;
+            assert_eq!(is_canonical(&p), sound, "{low}");
+        }
+        for at in 1..31 {
+            let mut below = p;
+            below[at] = 0xfe;
+            assert!(is_canonical(&below));
+        }
+        let mut high = [0; 32];
+        assert!(is_canonical(&high));
+        for top in [0x80, 0xff] {
+            high[31] = top;
+            assert!(!is_canonical(&high));
+        }
+    }
+
+    /// Chalkias, Garillot, Nikolaenko, "Taming the many EdDSAs" (SSR 2020), table 1:
+    /// the points of small order and their second encodings.
+    #[test]
+    fn points_of_small_order_are_no_keys() {
+        for weak in [
+            "0100000000000000000000000000000000000000000000000000000000000000",
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "0000000000000000000000000000000000000000000000000000000000000080",
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+            "0100000000000000000000000000000000000000000000000000000000000080",
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+            "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+            "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+        ] {
+            assert!(!is_sound(&key(weak)), "{weak}");
+        }
+        // A second encoding of y = 3, and a y that is of no point.
+        let mut second = [0xff; 32];
+        (second[0], second[31]) = (0xf0, 0x7f);
+        assert!(!is_sound(&second));
+        let mut none = [0; 32];
+        none[0] = 2;
+        assert!(!is_sound(&none));
+        assert!(is_sound(&public_key(&[7; 32])));
+    }
+
+    #[test]
+    fn a_signature_is_of_one_domain() {
+        let key = public_key(&[7; 32]);
+        let signature = sign(&[7; 32], b"kluis/v1/card\0", &[b"a", b"b"]);
+        assert_eq!(
+            verify(&key, b"kluis/v1/card\0", &[b"ab"], &signature),
+            Ok(())
+        );
+        for (domain, message) in [
+            (&b"kluis/v1/header\0"[..], b"ab"),
+            (b"kluis/v1/card\0", b"ac"),
+        ] {
+            let found = verify(&key, domain, &[message], &signature);
+            assert_eq!(found, Err(Error::Tampered));
+        }
+    }
+}

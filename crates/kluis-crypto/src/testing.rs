@@ -1,7 +1,8 @@
 //! What the tests of several modules need.
 
 use crate::{
-    Credential, Entry, Header, KdfParams, Ledger, Password, RecoveryPhrase, VaultSecrets, make_slot,
+    Credential, Entry, Header, IdentitySuite, KdfParams, Ledger, Password, RecoveryPhrase,
+    VaultSecrets, make_slot,
 };
 
 /// The cheapest Argon2id that the limits allow.
@@ -17,6 +18,8 @@ pub(crate) fn phrase(byte: u8) -> Credential {
 pub(crate) fn password(text: &str) -> Credential {
     Password::new(text).into()
 }
+
+pub(crate) const SUITES: [IdentitySuite; 2] = [IdentitySuite::XWing, IdentitySuite::X25519];
 
 /// A vault as its owner holds it.
 pub(crate) struct Vault {
