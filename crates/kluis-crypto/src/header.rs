@@ -686,9 +686,12 @@ mod tests {
     use crate::KdfParams;
     use crate::aead::tests::OPENED;
     use crate::credential::tests::STRETCHED;
+    use crate::kem::tests::DECAPSULATED;
     use crate::random::scripted::{self, Source};
-    use crate::testing::{Vault, cheap, flips, password, phrase};
+    use crate::testing::{SUITES, Vault, cheap, flips, password, phrase};
+    use crate::{Identity, IdentitySuite};
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     fn open(header: &Header, credential: &Credential) -> Result<VaultSecrets> {
         let (secrets, _) = header.open(credential, KdfCeiling::default())?;
@@ -1142,6 +1145,88 @@ mod tests {
         for length in 0..good.len() {
             assert_eq!(with(&good[..length]), Err(Error::Tampered));
         }
+    }
+
+    fn device(suite: IdentitySuite) -> Arc<Identity> {
+        Arc::new(Identity::make(suite, 1).unwrap())
+    }
+
+    #[test]
+    fn a_device_opens_the_header_with_its_identity() {
+        let vault = Vault::make(false, &phrase(1));
+        let devices = [SUITES[0], SUITES[1], SUITES[0]].map(device);
+        let mut slots = vault.header().slots().to_vec();
+        for device in &devices {
+            slots.push(make_device_slot(&vault.secrets, device.card(), 5).unwrap());
+        }
+        let ledger = vault.head().position();
+        let next = vault.header().next(&vault.secrets, ledger, slots, 6);
+        let header = Header::parse(next.unwrap().as_bytes()).unwrap();
+        assert!(same(&open(&header, &phrase(1)).unwrap(), &vault.secrets));
+        for (i, device) in devices.iter().enumerate() {
+            let credential = device.clone().into();
+            let (secrets, slot) = header.open(&credential, KdfCeiling::default()).unwrap();
+            assert!(same(&secrets, &vault.secrets));
+            assert_eq!(slot, header.slots()[1 + i].id());
+        }
+        let stranger = device(SUITES[0]).into();
+        assert_eq!(
+            open(&header, &stranger).map(drop),
+            Err(Error::WrongCredentials)
+        );
+    }
+
+    /// As many as a header holds, and each tried once; of the other suite none.
+    #[test]
+    fn trials_of_a_device_are_bounded() {
+        let vault = Vault::make(false, &phrase(1));
+        let (mine, other) = (device(SUITES[0]), device(SUITES[1]));
+        let mut slots = vault.header().slots().to_vec();
+        while slots.len() < Body::MAX_SLOTS {
+            let stranger = device(SUITES[0]);
+            slots.push(make_device_slot(&vault.secrets, stranger.card(), 5).unwrap());
+        }
+        let next = |slots| {
+            let ledger = vault.head().position();
+            vault.header().next(&vault.secrets, ledger, slots, 6)
+        };
+        let header = Header::parse(next(slots.clone()).unwrap().as_bytes()).unwrap();
+        for (device, tried) in [(mine, 31), (other, 0)] {
+            DECAPSULATED.set(0);
+            OPENED.set(0);
+            let found = open(&header, &device.into()).map(drop);
+            assert_eq!(found, Err(Error::WrongCredentials));
+            assert_eq!((DECAPSULATED.get(), OPENED.get()), (tried, 0));
+        }
+        DECAPSULATED.set(0);
+        assert!(open(&header, &phrase(1)).is_ok());
+        assert_eq!(DECAPSULATED.get(), 0);
+        slots.push(slots[1].clone());
+        assert!(matches!(next(slots), Err(Error::InvalidInput(_))));
+    }
+
+    #[test]
+    fn a_vault_does_not_go_with_its_last_device() {
+        let vault = Vault::make(false, &phrase(1));
+        let device = device(SUITES[0]);
+        let slot = make_device_slot(&vault.secrets, device.card(), 5).unwrap();
+        let ledger = vault.head().position();
+        let invalid = |found: Result<Header>| matches!(found, Err(Error::InvalidInput(_)));
+        assert!(invalid(Header::first(
+            &vault.secrets,
+            ledger,
+            slot.clone(),
+            1
+        )));
+        let slots = vec![slot.clone()];
+        assert!(invalid(vault.header().next(
+            &vault.secrets,
+            ledger,
+            slots,
+            1
+        )));
+        let found = changed(&vault, |body| body.slots = vec![slot]);
+        assert_eq!(found.map(drop), Err(Error::Tampered));
     }
 
     #[test]

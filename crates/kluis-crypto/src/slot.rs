@@ -696,4 +696,203 @@ mod tests {
             assert_eq!(found, Err(Error::Randomness));
         });
     }
+
+    mod devices {
+        use super::*;
+        use crate::kem::tests::DECAPSULATED;
+        use crate::random::scripted::{self, Source};
+        use crate::testing::SUITES;
+        use std::sync::Arc;
+
+        fn identity(suite: IdentitySuite) -> Arc<Identity> {
+            Arc::new(Identity::make(suite, 1).unwrap())
+        }
+
+        fn for_device(identity: &Identity) -> Slot {
+            Slot::for_device(identity.card(), &VAULT, &root(), 77).unwrap()
+        }
+
+        fn open_as(slot: &Slot, identity: &Arc<Identity>) -> Result<[u8; 32]> {
+            open(slot, &identity.clone().into())
+        }
+
+        #[test]
+        fn a_device_opens_the_slot_that_was_made_for_its_card() {
+            for suite in SUITES {
+                let (one, two) = (identity(suite), identity(suite));
+                let credential = Credential::from(one.clone());
+                // Made with the card alone, and with the identity at hand.
+                for slot in [for_device(&one), make(&credential)] {
+                    assert_eq!(slot.kind(), SlotKind::DeviceIdentity);
+                    assert_eq!((slot.created(), slot.kdf_params()), (77, None));
+                    assert_eq!(Slot::decode(&slot.encode()).as_ref(), Ok(&slot));
+                    assert_eq!(open_as(&slot, &one), Ok([6; 32]));
+                    OPENED.set(0);
+                    let wrong = Err(Error::WrongCredentials);
+                    assert_eq!(open_as(&slot, &two), wrong);
+                    assert_eq!(open(&slot, &phrase(1)), wrong);
+                    assert_eq!(open(&make(&phrase(1)), &credential), wrong);
+                    assert_eq!(OPENED.get(), 0);
+                }
+            }
+        }
+
+        /// F14.
+        #[test]
+        fn a_slot_does_not_say_whose_it_is() {
+            for suite in SUITES {
+                let device = identity(suite);
+                let windows = |bytes: &[u8]| -> std::collections::HashSet<Vec<u8>> {
+                    bytes.windows(8).map(<[u8]>::to_vec).collect()
+                };
+                let [one, two] = [0, 1].map(|_| {
+                    let slot = for_device(&device);
+                    assert_eq!(slot.sealed.len(), 48);
+                    let device = slot.device.unwrap();
+                    let fields = [
+                        &device.key,
+                        &slot.salt[..],
+                        &slot.commitment,
+                        &slot.sealed,
+                        slot.id.as_bytes(),
+                    ];
+                    windows(&fields.concat())
+                });
+                assert!(one.is_disjoint(&two));
+                assert!(one.is_disjoint(&windows(device.card().as_bytes())));
+                assert!(one.is_disjoint(&windows(device.card().hash().as_bytes())));
+            }
+        }
+
+        /// K02: a slot that was sealed to the X25519 half of the card, as suite 2.
+        #[test]
+        fn a_hybrid_device_opens_no_classical_slot() {
+            let hybrid = identity(IdentitySuite::XWing);
+            let classical = identity(IdentitySuite::X25519);
+            let mut slot = for_device(&classical);
+            DECAPSULATED.set(0);
+            let wrong = Err(Error::WrongCredentials);
+            assert_eq!(open_as(&slot, &hybrid), wrong);
+            assert_eq!(open_as(&for_device(&hybrid), &classical), wrong);
+            assert_eq!(DECAPSULATED.get(), 0);
+
+            let half = hybrid.card().as_bytes();
+            let at = half.len() - 64 - 2 - 32;
+            let half = &half[at..][..32];
+            assert!(IdentitySuite::X25519.is_sound(half));
+            let info = slot.device_info(hybrid.card(), &VAULT);
+            let (key, exported) = IdentitySuite::X25519.encapsulate(half, &info).unwrap();
+            slot.device = Some(Encapsulated {
+                suite: IdentitySuite::X25519,
+                key,
+            });
+            let kek = Kek::init_with(|kek| *kek = *exported.expose_secret());
+            slot.wrap(&kek, &VAULT, &root()).unwrap();
+            assert_eq!(open_as(&slot, &hybrid), wrong);
+            assert_eq!(DECAPSULATED.get(), 0);
+        }
+
+        #[test]
+        fn every_flipped_bit_is_refused() {
+            for suite in SUITES {
+                let device = identity(suite);
+                let encoded = for_device(&device).encode();
+                let created = 1 + 17 + 1;
+                let sealed = encoded.len() - 48;
+                let lattice = sealed.saturating_sub(32)..sealed;
+                for (bit, (at, changed)) in flips(&encoded).enumerate() {
+                    // One bit a byte of the encapsulated key, which takes its time.
+                    if at < lattice.start && bit % 8 != at % 8 {
+                        continue;
+                    }
+                    let Ok(found) = Slot::decode(&changed) else {
+                        continue;
+                    };
+                    if (created..created + 2).contains(&at) {
+                        assert_eq!(open_as(&found, &device), Ok([6; 32]));
+                        continue;
+                    }
+                    OPENED.set(0);
+                    let expected = if at >= sealed {
+                        Error::Tampered
+                    } else {
+                        Error::WrongCredentials
+                    };
+                    assert_eq!(open_as(&found, &device), Err(expected), "byte {at}");
+                    assert_eq!(OPENED.get(), u64::from(at >= sealed));
+                }
+            }
+        }
+
+        #[test]
+        fn a_slot_of_a_device_is_not_cut_and_pasted() {
+            let device = identity(IdentitySuite::XWing);
+            let (a, b) = (for_device(&device), for_device(&device));
+            let other = VaultId([5; 16]);
+            assert!(matches!(
+                a.open(&device.clone().into(), &other, KdfCeiling::default()),
+                Err(Error::WrongCredentials)
+            ));
+            for pasted in [
+                Slot {
+                    id: b.id,
+                    ..a.clone()
+                },
+                Slot {
+                    salt: b.salt,
+                    ..a.clone()
+                },
+                Slot {
+                    device: b.device.clone(),
+                    ..a.clone()
+                },
+                Slot {
+                    commitment: b.commitment,
+                    ..a.clone()
+                },
+            ] {
+                assert_eq!(open_as(&pasted, &device), Err(Error::WrongCredentials));
+            }
+            let pasted = Slot {
+                sealed: b.sealed,
+                ..a
+            };
+            assert_eq!(open_as(&pasted, &device), Err(Error::Tampered));
+        }
+
+        /// F03: points that everybody shares a secret with, as what is encapsulated.
+        #[test]
+        fn what_everybody_can_seal_is_refused() {
+            use crate::primitives::{bad_points, hpke};
+            let device = identity(IdentitySuite::X25519);
+            let card = device.card().as_bytes();
+            let at = card.len() - 64 - 2 - 32;
+            let key = &card[at..][..32];
+            for point in bad_points() {
+                let mut slot = Slot::empty(SlotKind::DeviceIdentity, 1).unwrap();
+                slot.device = Some(Encapsulated {
+                    suite: IdentitySuite::X25519,
+                    key: point.to_vec(),
+                });
+                let info = slot.device_info(device.card(), &VAULT);
+                let shared = hpke::dhkem(&[0; 32], &point, key);
+                let exported = hpke::exported(0x20, &shared, &info);
+                let kek = Kek::init_with(|kek| *kek = exported);
+                slot.wrap(&kek, &VAULT, &root()).unwrap();
+                assert_eq!(open_as(&slot, &device), Err(Error::WrongCredentials));
+            }
+        }
+
+        #[test]
+        fn no_slot_is_made_without_randomness() {
+            let device = identity(IdentitySuite::XWing);
+            // Id and salt, and then nothing for what is encapsulated.
+            for source in [Source::Broken, Source::Bytes(vec![1; 16 + 32 + 63])] {
+                scripted::with(source, || {
+                    let found = Slot::for_device(device.card(), &VAULT, &root(), 1);
+                    assert_eq!(found, Err(Error::Randomness));
+                });
+            }
+        }
+    }
 }
