@@ -406,6 +406,56 @@ kluis: 1 of 3 failed, 2 copied; hint: the failures are named above; run the same
     golden(w.kluis("rm", "-r", ":d"), err=f"{foreign}\nkluis: removed 1 object")
 
 
+@test
+def a_folder_may_hold_what_no_store_has(w):
+    """Names that are no paths of a store, pipes, devices and links in circles: passed over and counted where they
+    stand by themselves, damage in the place of something of the vault, and never waited for."""
+    w.new_vault()
+    w.write("t/a", "1")
+    w.write("t/b", "2")
+    w.write("t/" + "n" * 200, "3")
+    w.kluis("cp", "-r", "t", ":")
+    root, odd = Path(w.url), 0
+    for folder in ("", "o", "k/l", "k/h"):
+        for name in (b"Icon\r", b"\xff\xfe", b"\x1b[2J"):
+            (root / folder / os.fsdecode(name)).write_bytes(b"x")
+        os.mkfifo(root / folder / "pipe")
+        os.symlink("circle", root / folder / "circle")
+        os.symlink("/nowhere", root / folder / "nowhere")
+        os.symlink("/dev/zero", root / folder / "zero")
+        odd += 7
+    os.mkdir(root / "o" / "dir\r")
+    (root / "o" / "dir\r" / "x").write_bytes(b"x")
+    foreign = "entries are not of this vault and were left out; `kluis check -v` names them"
+    golden(w.kluis("ls"), out="a\nb\n" + "n" * 200, err=f"kluis: :: 8 {foreign}")
+    golden(w.kluis("cp", "-r", ":", "all"), err=f"kluis: :: 8 {foreign}\nkluis: copied 3 files (3 B)")
+    done = w.kluis("check", "-v")
+    assert f"{odd + 1} not of this vault" in done.err and "\x1b" not in done.err, done.err
+    w.kluis("passwd", "--new-password-file", w.path("password"))
+    w.write("t/c", "4")
+    w.kluis("cp", "t/c", ":c")
+    w.kluis("rm", "c")
+
+    # In the place of the vault's own.
+    def pipe_at(path):
+        path.unlink()
+        os.mkfifo(path)
+    pipe_at(root / "kluis.vault")
+    pipe_at(root / "k" / "header")
+    w.kluis("ls")
+    assert (root / "kluis.vault").is_file()
+    pipe_at(max((root / "k" / "l").glob("0" * 15 + "?")))
+    w.kluis("ls")
+    objects = [p for p in (root / "o").iterdir() if p.is_file() and len(p.name) == 52]
+    pipe_at(objects[0])
+    w.kluis("check", code=13)
+    w.kluis("cp", "-r", ":", "some", code=13)
+    assert len(w.tree("some")) == 2
+    pipe_at(next((root / "o").glob("~*~")))
+    w.kluis("cp", "-r", ":", "some", code=13)
+    assert "lost its long name" in w.kluis("ls", code=3).err
+
+
 @test_on_each_store
 def passwords_and_keys(w):
     w.new_vault()

@@ -3,11 +3,13 @@
 //! Credentials come from the environment variables that each provider defines
 //! for all its tools, never from us.
 
+mod folder;
+
 use crate::exit::{Exit, Failure, Result};
+use folder::LocalFolder;
 use kluis::object_store::aws::AmazonS3Builder;
 use kluis::object_store::azure::MicrosoftAzureBuilder;
 use kluis::object_store::gcp::GoogleCloudStorageBuilder;
-use kluis::object_store::local::LocalFileSystem;
 use kluis::object_store::prefix::PrefixStore;
 use kluis::object_store::{ObjectStore, ObjectStoreScheme, RetryConfig};
 use std::io;
@@ -102,12 +104,8 @@ impl Store {
             }
             Err(e) => return Err(Failure::io(format!("cannot open {}", folder.display()), &e)),
         }
-        let objects = LocalFileSystem::new_with_prefix(&folder)
-            .map_err(|e| Failure::new(Exit::Error, "store", e.to_string(), "check the folder"))?
-            // What `cp` reports as copied survives a power cut.
-            .with_fsync(true)
-            // A folder that lost its last object is gone, as on other stores.
-            .with_automatic_cleanup(true);
+        let objects = LocalFolder::open(&folder)
+            .map_err(|e| Failure::new(Exit::Error, "store", e.to_string(), "check the folder"))?;
         Ok(Self {
             objects: Arc::new(objects),
             folder: Some(folder),

@@ -223,7 +223,7 @@ impl Vault {
         let (copy, known) = (header.position(), control.header.position());
         if header.vault() != self.id() || copy.sequence < known.sequence {
             return Err(Error::Stale {
-                what: format!("copy of {HEADER}"),
+                what: format!("a copy of {HEADER}"),
             });
         }
         if copy.sequence == known.sequence && copy != known {

@@ -47,7 +47,7 @@ pub enum Error {
         what: String,
     },
     /// The store shows an older state than it, or this device, had already.
-    #[error("the store shows an old {what}")]
+    #[error("the store shows an older state of {what}")]
     Stale {
         /// What is old.
         what: String,
@@ -201,6 +201,7 @@ impl Error {
             Self::InvalidInput { .. } => "mend the arguments",
             Self::Unsupported { .. } => "use a store that can, or do without",
             Self::Cancelled => "run it again; what was finished is kept",
+            Self::Io { source } if is_full(source) => "free some space, then repeat the call",
             Self::Io { .. } => "look at the cause; nothing half-written was left",
             Self::Store { .. } => {
                 "check the network and the store's credentials, then repeat the call"
@@ -252,7 +253,11 @@ impl Error {
             Below::PermissionDenied { .. } | Below::Unauthenticated { .. } => {
                 Self::AccessDenied { what: path }
             }
-            source => Self::Store { source },
+            source => match disk_fault(&source) {
+                Some(source) if is_refused(&source) => Self::AccessDenied { what: path },
+                Some(source) => Self::Io { source },
+                None => Self::Store { source },
+            },
         }
     }
 
@@ -262,5 +267,74 @@ impl Error {
 
     pub(crate) fn tampered(what: impl Into<String>) -> Self {
         Self::Tampered { what: what.into() }
+    }
+}
+
+/// What the operating system said of a store that is a folder; without the path,
+/// which its own error names.
+fn disk_fault(error: &object_store::Error) -> Option<io::Error> {
+    let object_store::Error::Generic {
+        store: "LocalFileSystem",
+        source,
+    } = error
+    else {
+        return None;
+    };
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(source.as_ref());
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(match error.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => error.kind().into(),
+            });
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn is_refused(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_the_disk_is_no_unreachable_store() {
+        let fault = |kind: io::ErrorKind| {
+            let cause = object_store::Error::Generic {
+                store: "LocalFileSystem",
+                // As `LocalFileSystem` has it: inside an error of its own.
+                source: Box::new(Error::from(io::Error::from(kind))),
+            };
+            Error::store(cause, "a")
+        };
+        for (kind, exit) in [
+            (io::ErrorKind::PermissionDenied, 15),
+            (io::ErrorKind::ReadOnlyFilesystem, 15),
+            (io::ErrorKind::StorageFull, 1),
+            (io::ErrorKind::IsADirectory, 1),
+        ] {
+            assert_eq!(fault(kind).exit_code(), exit, "{kind}");
+        }
+        let full = fault(io::ErrorKind::StorageFull);
+        assert!(full.hint().contains("space"), "{}", full.hint());
+        let network = object_store::Error::Generic {
+            store: "S3",
+            source: Box::new(io::Error::from(io::ErrorKind::ConnectionRefused)),
+        };
+        assert_eq!(Error::store(network, "a").exit_code(), 17);
     }
 }
