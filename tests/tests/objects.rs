@@ -12,7 +12,7 @@
 )]
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use kluis::object_store::local::LocalFileSystem;
 use kluis::object_store::path::Path;
 use kluis::object_store::{
@@ -518,6 +518,37 @@ async fn folder_vault(folder: &tempfile::TempDir) -> (HostileStore, Vault) {
     let store = HostileStore::new(store);
     let vault = vault(&as_store(&store)).await;
     (store, vault)
+}
+
+/// Everything is done by the first poll: one straight run of system calls.
+#[test]
+fn a_vault_in_a_folder_needs_no_runtime() {
+    let folder = tempfile::tempdir().unwrap();
+    let work = async {
+        let (_, vault) = folder_vault(&folder).await;
+        for size in SIZES {
+            let content = pattern(size);
+            let stream = pieces(&content, 100_000);
+            vault.put("small", content.clone()).await?;
+            vault
+                .put_stream("large", stream, PutOptions::default())
+                .await?;
+            vault
+                .put_reader(
+                    "read",
+                    io::Cursor::new(content.clone()),
+                    PutOptions::default(),
+                )
+                .await?;
+            for path in ["small", "large", "read"] {
+                assert!(read(&vault, path).await? == content, "{size} in {path}");
+            }
+            vault.rename("large", "small").await?;
+            assert_eq!(paths(&vault, None).await, ["read", "small"]);
+        }
+        Ok::<_, Error>(())
+    };
+    work.now_or_never().unwrap().unwrap();
 }
 
 /// One that fails does not take the others with it.

@@ -3,10 +3,12 @@
 //! One thread finds what there is to copy and fills a queue; N threads take
 //! from it. They are threads and not tasks because most of what they do is
 //! ordinary blocking work on local files, and a thread may do that where it
-//! stands; what they ask of the vault runs on the async runtime. Nothing but
-//! the names in the queue grows with the number of files, and a budget of bytes
-//! keeps many files of medium size from doing together what one large file may
-//! not.
+//! stands. What they ask of a remote vault, or of any for a large file, runs on
+//! the async runtime; a small file of a vault in a folder is one straight run of
+//! system calls on its thread, for to change threads takes longer than any of
+//! them. Nothing but the names in the queue grows with the number of files, and a
+//! budget of bytes keeps many files of medium size from doing together what one
+//! large file may not.
 
 mod exclude;
 mod find;
@@ -29,9 +31,12 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake};
+use std::thread::Thread;
 use std::time::{Instant, SystemTime};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
@@ -84,6 +89,8 @@ pub(crate) struct Options {
     pub(crate) remove_source: bool,
     pub(crate) exclude: Exclude,
     pub(crate) transfers: usize,
+    /// A vault of it is not in a folder of this machine.
+    pub(crate) remote: bool,
     pub(crate) umask: Mode,
     /// More than one file may come of it.
     pub(crate) many: bool,
@@ -201,24 +208,13 @@ impl Transfer {
     pub(crate) async fn run(self: Arc<Self>) -> Result<()> {
         let start = Instant::now();
         let ticker = self.terminal.show(&self.progress);
-        let (send, receive) = sync_channel(QUEUE);
-        let receive = Arc::new(Mutex::new(receive));
-        let finder = self.clone();
-        let mut threads = vec![tokio::task::spawn_blocking(move || finder.find(&send))];
-        for _ in 0..self.options.transfers {
-            let (worker, queue) = (self.clone(), receive.clone());
-            threads.push(tokio::task::spawn_blocking(move || worker.work(&queue)));
-        }
-        drop(receive);
-        let mut lost = false;
-        for thread in threads {
-            lost |= thread.await.is_err();
-        }
+        let copying = self.clone();
+        let lost = tokio::task::spawn_blocking(move || copying.copy_all()).await;
         drop(ticker);
         if *self.cancel.borrow() {
             return Err(Failure::interrupted());
         }
-        if lost {
+        if lost.is_err() {
             let message = "a thread ended that should not have";
             return Err(Failure::new(
                 Exit::Error,
@@ -270,6 +266,21 @@ impl Transfer {
 
     // ------------------------------------------------------------- working
 
+    /// On threads of its own, which the runtime does not know.
+    fn copy_all(&self) {
+        let (send, receive) = sync_channel(QUEUE);
+        let receive = Arc::new(Mutex::new(receive));
+        std::thread::scope(|threads| {
+            threads.spawn(move || self.find(&send));
+            for _ in 0..self.options.transfers {
+                let queue = receive.clone();
+                threads.spawn(move || self.work(&queue));
+            }
+            // The last worker to end takes the queue along, and so ends the finding.
+            drop(receive);
+        });
+    }
+
     fn work(&self, queue: &Mutex<Receiver<Item>>) {
         let _busy = Busy::new();
         loop {
@@ -294,8 +305,10 @@ impl Transfer {
             let Ok(permit) = self.wait(self.budget.acquire_many(weight)) else {
                 return;
             };
+            let on_runtime = (item.size > SMALL || self.options.remote || item.relative.is_empty())
+                .then(|| self.runtime.enter());
             let outcome = self.copy(job, &item);
-            drop(permit);
+            drop((on_runtime, permit));
             match outcome {
                 Ok(outcome) => self.succeeded(job, &item, &outcome),
                 Err(failure) if failure.exit == Exit::Interrupted => return,
@@ -459,8 +472,10 @@ impl Transfer {
         };
         let put = if size <= SMALL {
             let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+            // What says that it is empty may not be: files of /proc do.
+            let most = if size == 0 { SMALL + 1 } else { size };
             (&mut file)
-                .take(SMALL + 1)
+                .take(most)
                 .read_to_end(&mut content)
                 .map_err(failed)?;
             // Here nothing has been sent yet, so nothing torn is stored.
@@ -497,7 +512,9 @@ impl Transfer {
         let vault = &from.opened.vault;
         let source = from.at(&item.relative);
         let shown = folder.shown(relative).display().to_string();
-        let replaces = match folder.look(relative).map_err(|f| f.at(shown.clone()))? {
+        let at_target = |f: Failure| f.at(shown.clone());
+        let spot = folder.spot(relative).map_err(at_target)?;
+        let replaces = match spot.look().map_err(at_target)? {
             Existing::Nothing => false,
             Existing::Folder => return Err(local::folder_in_the_way().at(shown)),
             Existing::Other if self.options.overwrite => true,
@@ -510,7 +527,7 @@ impl Transfer {
                 let same = info.meta.size == size
                     && match info.mtime {
                         Some(sealed) if !self.options.checksum => sealed == mtime,
-                        _ => self.same_as_file(from, &source, &mut folder.read(relative)?)?,
+                        _ => self.same_as_file(from, &source, &mut spot.read()?)?,
                     };
                 if same {
                     return Ok(Outcome::Skipped);
@@ -531,16 +548,15 @@ impl Transfer {
         let object = self.ask(vault.get(&source))?;
         let (size, mtime) = (object.info().meta.size, object.info().mtime);
         self.learned(item, size);
-        let at_target = |f: Failure| f.at(shown.clone());
         let written = |e: io::Error| Failure::io("cannot write", &e).at(shown.clone());
         let mut file;
         if size <= SMALL {
             let content = self.ask(object.bytes())?;
-            file = folder.begin(relative).map_err(at_target)?;
+            file = spot.begin().map_err(at_target)?;
             file.write_all(&content).map_err(written)?;
             self.progress.advance(size);
         } else {
-            file = folder.begin(relative).map_err(at_target)?;
+            file = spot.begin().map_err(at_target)?;
             let mut chunks = object.into_stream();
             while let Some(chunk) = self.wait(chunks.next())? {
                 let chunk = chunk?;
@@ -739,10 +755,10 @@ impl Transfer {
 
     // ------------------------------------------------------------- helpers
 
-    /// Waits on the runtime for the vault, or for the user's interrupt.
+    /// Waits for the vault, or for the user's interrupt.
     fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T> {
         let mut cancel = self.cancel.clone();
-        self.runtime.block_on(async {
+        block_on(async {
             tokio::select! {
                 biased;
                 out = future => Ok(out),
@@ -790,6 +806,26 @@ impl Transfer {
             }
             To::Vault(to) => to.shown(relative),
         }
+    }
+}
+
+/// Polls a future on this thread until it is ready, whether or not it is one that
+/// has entered the runtime.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(out) = future.as_mut().poll(&mut context) {
+            return out;
+        }
+        std::thread::park();
     }
 }
 

@@ -1,4 +1,6 @@
 use crate::{Error, Result};
+use futures_util::TryFutureExt;
+use futures_util::future::Either;
 use kluis_crypto::{DeviceKey, Header, Ledger, Pins, Position, RecordHash};
 use std::collections::HashMap;
 use std::fmt;
@@ -241,13 +243,19 @@ pub(crate) fn check_header(pins: &Pins, header: &Header) -> Result<()> {
     Ok(())
 }
 
-/// Runs blocking work off the runtime's own threads.
-pub(crate) async fn blocking<T: Send + 'static>(
+/// Runs blocking work off the runtime's own threads, and begins it at once. Where
+/// there is no runtime nothing else waits for this thread: it runs here, when it is
+/// waited for.
+pub(crate) fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::Io {
-            source: io::Error::other(error),
-        })
+) -> impl Future<Output = Result<T>> + Send {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => {
+            let io = |error| Error::Io {
+                source: io::Error::other(error),
+            };
+            Either::Left(runtime.spawn_blocking(work).map_err(io))
+        }
+        Err(_) => Either::Right(async { Ok(work()) }),
+    }
 }

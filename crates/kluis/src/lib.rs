@@ -32,6 +32,12 @@
 //! Changing a password rewrites one small record. There is no other way in: who
 //! loses every credential has lost the data.
 //!
+//! # Runtime
+//!
+//! What takes long (files, Argon2id, the cipher) runs on tokio's blocking threads and
+//! on all cores. Where there is no tokio, it runs where it is waited for, with any
+//! executor; a store in a folder needs no more, one across a network needs tokio.
+//!
 //! # Compatibility
 //!
 //! Format version 1 will stay readable. The API may still change in 0.x.

@@ -510,13 +510,15 @@ impl Found {
         whole: bool,
         range: Range<u64>,
     ) -> BoxStream<'static, Result<Bytes>> {
-        let unit_length =
-            usize::try_from((chunks.end - chunks.start).min(UNIT_CHUNKS)).unwrap_or(1);
+        let unit = (chunks.end - chunks.start).min(UNIT_CHUNKS);
+        let pool = |chunk: usize, all: u64| {
+            Pool::new(usize::try_from((unit * chunk as u64).min(all)).unwrap_or(chunk))
+        };
         let state = Reading {
             opener: Arc::clone(&self.opener),
             text: Arc::from(self.text.as_str()),
-            sealed: Pool::new(unit_length * SEALED_CHUNK_LENGTH),
-            plain: Pool::new(unit_length * CHUNK_LENGTH),
+            sealed: pool(SEALED_CHUNK_LENGTH, self.meta.size),
+            plain: pool(CHUNK_LENGTH, self.padded),
             // A file is read by whoever opens, at any offset.
             source,
             next: chunks.start,
@@ -616,12 +618,8 @@ impl Reading {
             return Ok(Some(std::future::ready(open()).boxed()));
         }
         // Started now, so that it runs while the next bytes are fetched.
-        let task = tokio::task::spawn_blocking(open);
-        Ok(Some(Box::pin(async move {
-            task.await.map_err(|error| Error::Io {
-                source: std::io::Error::other(error),
-            })?
-        })))
+        let opened = blocking(open);
+        Ok(Some(opened.map(|opened| opened?).boxed()))
     }
 }
 

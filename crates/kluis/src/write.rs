@@ -288,15 +288,16 @@ struct Unit {
 }
 
 impl Unit {
-    /// Room for text up to the end of the current chunk; empty when full.
+    /// Room for text, at most up to the end of the current chunk; empty when full.
     fn room(&mut self) -> &mut [u8] {
         let (chunk, at) = (self.text / CHUNK_LENGTH, self.text % CHUNK_LENGTH);
         let start = chunk * SEALED_CHUNK_LENGTH + at;
-        let end = chunk * SEALED_CHUNK_LENGTH + CHUNK_LENGTH;
-        if end + TAG_LENGTH > self.buffer.as_mut().len() && !self.is_full() {
+        if start + TAG_LENGTH >= self.buffer.as_mut().len() && !self.is_full() {
             self.grow();
         }
-        self.buffer.as_mut().get_mut(start..end).unwrap_or_default()
+        let buffer = self.buffer.as_mut();
+        let end = (start - at + CHUNK_LENGTH).min(buffer.len() - TAG_LENGTH);
+        buffer.get_mut(start..end).unwrap_or_default()
     }
 
     /// More came than was announced.
@@ -352,14 +353,13 @@ struct Feed {
 
 impl Feed {
     fn new(sealer: Arc<Sealer>, length: Option<u64>) -> Self {
-        // Small objects take small buffers; one chunk more shows that they ended.
-        let chunks = length.map_or(UNIT_CHUNKS as u64, |length| {
-            length / CHUNK_LENGTH as u64 + 2
+        // Small objects take small buffers; one byte more shows that they ended.
+        let size = length.map_or(UNIT_SEALED, |length| {
+            let filler = sealer.filler(length).map_or(0, |filler| filler.zeros);
+            let text = usize::try_from(length.saturating_add(filler)).unwrap_or(UNIT_TEXT);
+            let room = text.min(UNIT_TEXT) + 1;
+            UNIT_SEALED.min(room + TAG_LENGTH * (room / CHUNK_LENGTH + 1))
         });
-        let size = usize::try_from(chunks)
-            .unwrap_or(UNIT_CHUNKS)
-            .min(UNIT_CHUNKS)
-            * SEALED_CHUNK_LENGTH;
         Self {
             sealer,
             pool: Pool::new(size),
@@ -636,7 +636,11 @@ impl Write<'_> {
             }
         }
         let header = queue.pieces.front().cloned().unwrap_or_default();
-        let payload = queue.take(usize::MAX);
+        let mut payload = queue.take(usize::MAX);
+        if payload.content_length() <= SMALL {
+            // To copy it takes less time than a second call of the system.
+            payload = Bytes::from(payload).into();
+        }
         let (mode, attributes) = (self.mode.clone(), self.attributes.clone());
         match self
             .store

@@ -96,14 +96,14 @@ pub(super) async fn mv(session: &Session, args: Mv) -> Result<()> {
 }
 
 fn base(session: &Session, args: &TransferArgs, jobs: &[Job]) -> Options {
-    let remote = |place: &InVault| place.opened.store.is_remote();
-    let network = jobs.iter().any(|job| {
-        matches!(&job.from, From::Vault(v) if remote(v))
-            || matches!(&job.to, To::Vault(v) if remote(v))
+    let is_remote = |place: &InVault| place.opened.store.is_remote();
+    let remote = jobs.iter().any(|job| {
+        matches!(&job.from, From::Vault(v) if is_remote(v))
+            || matches!(&job.to, To::Vault(v) if is_remote(v))
     });
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let many = jobs.len() > 1 || jobs.iter().any(|job| !matches!(job.walk, Walk::Itself));
-    let default = if network { 16 } else { 2 * cores };
+    let default = if remote { 16 } else { 2 * cores };
     Options {
         verb: "",
         done: "",
@@ -118,6 +118,7 @@ fn base(session: &Session, args: &TransferArgs, jobs: &[Job]) -> Options {
         } else {
             1
         },
+        remote,
         umask: session.umask,
         many,
     }

@@ -22,6 +22,8 @@ const FEW: usize = 64;
 impl Transfer {
     pub(super) fn find(&self, queue: &SyncSender<Item>) {
         let _busy = Busy::new();
+        // A listing that was begun on the runtime needs it to go on.
+        let _on_runtime = self.runtime.enter();
         for (number, job) in self.jobs.iter().enumerate() {
             let mut sink = Sink {
                 transfer: self,
