@@ -1306,3 +1306,43 @@ async fn a_wrong_address_is_told_without_a_credential() {
     let wrong = found.unlock(other_password()).await;
     assert_code(wrong, "wrong_credentials", "another password");
 }
+
+/// The newest entry does not come as it is, once or a few times: nobody who has seen
+/// it is told of a fork by what another client then does, and once leaves no trace.
+#[tokio::test]
+async fn a_hiccup_in_the_newest_entry_is_no_fork() {
+    for times in 1..=3 {
+        for changes in [false, true] {
+            let (store, vault, first) = phrase_vault().await;
+            let state: Arc<dyn DeviceState> = Arc::new(MemoryState::new());
+            let address: Address = "memory:///v".parse().unwrap();
+            let pinned = async || {
+                let options = options().device_state(Arc::clone(&state), &address);
+                options.open(as_store(&store), phrase(&first)).await
+            };
+            vault.add_slot(phrase(&words()), cheap()).await.unwrap();
+            pinned().await.unwrap();
+            let before = contents(&store).await;
+            let entries = before.keys().filter(|path| path.starts_with("k/l/"));
+            let newest = entries.max().unwrap().as_str();
+            // A change reads it when it looks, and again behind its header.
+            let skip = u64::from(changes);
+            store.add(Lie::Garbage.at(newest).on(Op::Get).skip(skip).times(times));
+            if changes {
+                // It may have to be repeated.
+                let _ = vault.add_slot(phrase(&words()), cheap()).await;
+            } else {
+                open_with(&store, phrase(&first)).await.unwrap();
+            }
+            let what = format!("{times} times, {changes}");
+            let after = contents(&store).await;
+            for (path, bytes) in before.iter().filter(|(path, _)| path.starts_with("k/l/")) {
+                assert_eq!(after.get(path), Some(bytes), "{what}: {path}");
+            }
+            if times == 1 && !changes {
+                assert_same(&before, &after, &what);
+            }
+            pinned().await.expect(&what);
+        }
+    }
+}

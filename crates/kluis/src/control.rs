@@ -620,12 +620,16 @@ async fn append_record(
     if claimed == Some(position.hash) {
         return Ok(Claim::Ours);
     }
-    let theirs = match claimed {
-        Some(hash) => named_record(store, chain, Position { hash, ..position }).await?,
-        None => None,
-    };
-    if is_good(theirs.as_deref()) {
-        return Ok(Claim::Theirs);
+    // What did not come as it is may do so the next time; what is overwritten here
+    // is a fork to whoever has read it.
+    for _ in 0..2 {
+        let theirs = match claimed {
+            Some(hash) => named_record(store, chain, Position { hash, ..position }).await?,
+            None => None,
+        };
+        if is_good(theirs.as_deref()) {
+            return Ok(Claim::Theirs);
+        }
     }
     let update = match store.record(&claim_path, Header::MAX_LENGTH).await {
         Ok(Some(record)) => record.update_mode(),
@@ -777,6 +781,8 @@ pub(crate) async fn catch_up_if_allowed(
     if !ledger.is_behind(header, secrets) {
         return Ok(ledger);
     }
+    // Its newest entry may only not have come as it is.
+    let ledger = read_ledger(store, header, secrets).await?;
     match catch_up(store, header, secrets, ledger).await {
         Err(Error::AccessDenied { .. }) => read_ledger(store, header, secrets).await,
         other => other,
