@@ -21,6 +21,8 @@ from pathlib import Path
 from Crypto.Cipher import ChaCha20
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from mnemonic import Mnemonic
@@ -173,10 +175,10 @@ def parse(data, shape):
 class Message:
     """A C2SP chunked-encryption message with AEAD_CHACHA20_POLY1305 and SHA-256."""
 
-    def __init__(self, input_key, salt, context, commitment):
+    def __init__(self, input_key, salt, context, commitment, mismatch=Tampered):
         info = b"c2sp.org/chunked-encryption@v1+AEAD_CHACHA20_POLY1305\0" + salt + context
         out = expand(input_key, info, 76)
-        require(hmac.compare_digest(out[44:], commitment), "a commitment is wrong")
+        require(hmac.compare_digest(out[44:], commitment), "a commitment is wrong", mismatch)
         self.cipher, self.nonce = ChaCha20Poly1305(out[:32]), int.from_bytes(out[32:44], "big")
 
     def open(self, i, chunk):
@@ -186,12 +188,12 @@ class Message:
             raise Tampered(f"chunk {i} does not authenticate") from None
 
 
-def open_record(key, kind, vault_id, place, sealed):
+def open_record(key, kind, vault_id, place, sealed, mismatch=Tampered):
     """The inverse of Seal(k, kind, vault id, place, x)."""
     size = len(sealed) - 56
     require(size >= TAG and size % (CHUNK + TAG) >= TAG, "a sealed record has not a valid length")
     context = b"kluis/v1/record\0" + lp(kind.encode()) + lp(vault_id) + lp(place)
-    message = Message(key, sealed[:24], context, sealed[24:56])
+    message = Message(key, sealed[:24], context, sealed[24:56], mismatch)
     return b"".join(message.open(i, sealed[at:at + CHUNK + TAG])
                     for i, at in enumerate(range(56, len(sealed), CHUNK + TAG)))
 
@@ -233,7 +235,7 @@ def argon2id(password, salt, m, t, p):
 
 
 class Credential:
-    """What opens a slot: its kind, and the KEK for the parameters and salt of a slot."""
+    """What opens a slot: its kind, and the KEK for a slot of a vault, None where it cannot be."""
 
     def __init__(self, kind, kek):
         self.kind, self.kek = kind, kek
@@ -242,18 +244,30 @@ class Credential:
     def password(cls, password, keyfile=None):
         password = normalize_password(password)
         if keyfile is None:
-            return cls(1, lambda params, vault_id, salt: argon2id(password, salt, *params))
+            return cls(1, lambda slot, vault_id: argon2id(password, slot[4], *slot[3]))
         check_keyfile(keyfile)
-        return cls(2, lambda params, vault_id, salt: hmac256(argon2id(password, salt, *params), keyfile))
+        return cls(2, lambda slot, vault_id: hmac256(argon2id(password, slot[4], *slot[3]), keyfile))
 
     @classmethod
     def phrase(cls, phrase):
         entropy = phrase_entropy(phrase)
-        return cls(3, lambda params, vault_id, salt: kdf(entropy, "phrase", vault_id, salt))
+        return cls(3, lambda slot, vault_id: kdf(entropy, "phrase", vault_id, slot[4]))
+
+    @classmethod
+    def identity(cls, secrets):
+        identity = Identity(secrets)
+
+        def kek(slot, vault_id):
+            info = b"kluis/v1/device\0" + vault_id + slot[0] + identity.card.hash
+            try:
+                return export(identity.suite, identity.seed, slot[6][:-48], info) if slot[3] == [identity.suite] else None
+            except Tampered:
+                return None
+        return cls(4, kek)
 
     @classmethod
     def keychain(cls, secret):
-        return cls(5, lambda params, vault_id, salt: kdf(secret, "chain-secret", vault_id, salt))
+        return cls(5, lambda slot, vault_id: kdf(secret, "chain-secret", vault_id, slot[4]))
 
 
 SLOT = row(octets(16), uint, uint, many(uint), octets(32), octets(32), octets())
@@ -265,6 +279,9 @@ def check_slot(slot):
     require(1 <= kind <= 5, f"slot kind {kind} is unknown", UnsupportedFormat)
     require(len(sealed) <= 2048, "a sealed key is too long", LimitExceeded)
     if kind == 4:
+        require(len(params) == 1, "a slot of a device has one parameter")
+        require(params[0] in SUITES, "a suite is unknown", UnsupportedFormat)
+        require(len(sealed) == SUITES[params[0]].enc + 48, "a slot has not its form")
         return
     require(len(params) == (3 if kind <= 2 else 0) and len(sealed) == 48, "a slot has not its form")
     if kind <= 2:
@@ -276,12 +293,14 @@ def open_slot(slot, vault_id, credential):
     slot_id, kind, _, params, salt, commitment, sealed = slot
     if kind != credential.kind:
         return None
-    kek = credential.kek(params, vault_id, salt)
+    kek = credential.kek(slot, vault_id)
+    if kek is None:
+        return None
     info = b"".join(map(lp, (vault_id, slot_id, u32(kind), cbor_encode(params), salt)))
     out = expand(kek, b"kluis/v1/slot\0" + info, 64)
     if not hmac.compare_digest(out[32:], commitment):
         return None
-    return aead_open(out[:32], ZERO_NONCE, sealed)
+    return aead_open(out[:32], ZERO_NONCE, sealed[-48:])
 
 
 # --- 3. Vault header -----------------------------------------------------------
@@ -316,6 +335,7 @@ class Header:
             check_slot(slot)
         for kind in (1, 2):
             require(sum(s[1] == kind for s in self.slots) <= 4, "too many password slots", LimitExceeded)
+        require(any(s[1] != 4 for s in self.slots), "every slot is a device's")
 
     def check_authorities(self):
         first, begin, signature = self.authorities[0]
@@ -727,19 +747,159 @@ class Object:
 
 # --- 8. Recovery kit ----------------------------------------------------------------
 
-def read_kit(kit):
-    """(header, [entry, …]) as bytes."""
-    lines = [line.rstrip() for line in kit.split("\n")]
-    marks = [f"-----{word} KLUIS RECOVERY KIT-----" for word in ("BEGIN", "END")]
-    require([line for line in lines if line in marks] == marks, "not a recovery kit", InvalidInput)
+def armored(text, label, limit):
+    require(len(text.encode()) <= limit, "a text is too long", LimitExceeded)
+    lines = [line.rstrip() for line in text.split("\n")]
+    marks = [f"-----{word} KLUIS {label}-----" for word in ("BEGIN", "END")]
+    require([line for line in lines if line in marks] == marks, "the armor is missing or damaged", InvalidInput)
     armor = "".join(lines[lines.index(marks[0]) + 1:lines.index(marks[1])])
     try:
         data = base64.b64decode(armor, validate=True)
     except ValueError:
-        raise InvalidInput("a kit is not base64") from None
-    require(base64.b64encode(data).decode() == armor, "a kit is not canonical base64", InvalidInput)
+        raise InvalidInput("not base64") from None
+    require(base64.b64encode(data).decode() == armor, "not canonical base64", InvalidInput)
+    return data
+
+
+def read_kit(kit):
+    """(header, [entry, …]) as bytes."""
+    data = armored(kit, "RECOVERY KIT", 32 << 20)
     header, entries = parse(strip_magic(data, b"KLK1", 16 << 20), row(octets(), many(octets(), 1)))
     return header, entries
+
+
+# --- 11. Identities and cards -------------------------------------------------------
+
+Suite = namedtuple("Suite", "kem key enc")
+SUITES = {1: Suite(0x647A, 1216, 1120), 2: Suite(0x0020, 32, 32)}
+
+
+def u16(n): return n.to_bytes(2, "big")
+
+
+def x25519(private, point):
+    """Refuses points in a second encoding, and those with which the secret is zero."""
+    require(int.from_bytes(point, "little") < P25519, "a point has a second encoding")
+    try:
+        return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(point))
+    except ValueError:
+        raise Tampered("a point is of small order") from None
+
+
+def x25519_public(private):
+    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
+def x_wing_keys(seed):
+    out = hashlib.shake_256(seed).digest(96)
+    return MLKEM768PrivateKey.from_seed_bytes(out[:64]), out[64:]
+
+
+def sealing_key(suite, seed):
+    if suite == 2:
+        return x25519_public(seed)
+    lattice, private = x_wing_keys(seed)
+    return lattice.public_key().public_bytes_raw() + x25519_public(private)
+
+
+def check_sealing_key(suite, key):
+    require(len(key) == SUITES[suite].key, "a sealing key has not its length")
+    if suite == 1:  # FIPS 203, section 7.2: 768 numbers of 12 bits below the modulus
+        bits = int.from_bytes(key[:1152], "little")
+        require(all(bits >> 12 * i & 0xFFF < 3329 for i in range(768)), "an ML-KEM key is above the modulus")
+    x25519(bytes(32), key[-32:])
+
+
+def export(suite, seed, enc, info):
+    """Export(enc, info): HPKE in base mode, export-only."""
+    require(len(enc) == SUITES[suite].enc, "what is encapsulated has not its length")
+    kem, public = SUITES[suite].kem, sealing_key(suite, seed)
+    if suite == 1:
+        lattice, private = x_wing_keys(seed)
+        secrets = lattice.decapsulate(enc[:-32]) + x25519(private, enc[-32:])
+        shared = hashlib.sha3_256(secrets + enc[-32:] + public[-32:] + bytes.fromhex("5c2e2f2f5e5c")).digest()
+    else:
+        p = b"HPKE-v1" + b"KEM" + u16(kem)
+        prk = hmac256(b"", p + b"eae_prk" + x25519(seed, enc))
+        shared = expand(prk, u16(32) + p + b"shared_secret" + enc + public, 32)
+    q = b"HPKE-v1" + b"HPKE" + u16(kem) + u16(1) + u16(0xFFFF)
+    context = b"\0" + hmac256(b"", q + b"psk_id_hash") + hmac256(b"", q + b"info_hash" + info)
+    exporter = expand(hmac256(shared, q + b"secret"), u16(32) + q + b"exp" + context, 32)
+    return expand(exporter, u16(32) + q + b"sec", 32)
+
+
+CARD = row(uint, octets(32), octets(), uint, many(octets(), 0, 3))
+REPLACES = row(octets(16), octets(32), octets(64))
+
+
+class Card:
+    def __init__(self, data):
+        body = strip_magic(data, b"KLC1", 2048)
+        require(len(body) > 64, "a card is cut short")
+        self.data, self.hash = data, sha256(data)
+        self.suite, self.signing_key, self.sealing_key, self.created, replaces = parse(body[:-64], CARD)
+        verify(self.signing_key, data[-64:], b"kluis/v1/card\0" + data[:-64])
+        require(self.suite in SUITES, "a suite is unknown", UnsupportedFormat)
+        check_sealing_key(self.suite, self.sealing_key)
+        keys = u32(self.suite) + self.signing_key + self.sealing_key
+        self.fingerprint, self.replaces = sha256(b"kluis/v1/fingerprint\0" + keys)[:16], replaces[:2]
+        if replaces:
+            REPLACES(replaces)
+            older, key, signature = replaces
+            verify(key, signature, b"kluis/v1/replacement\0" + older + keys)
+
+    @property
+    def words(self):
+        return Mnemonic("english").to_mnemonic(self.fingerprint)
+
+
+def read_card(text):
+    return Card(armored(text, "CARD", 16384))
+
+
+def read_fingerprint(words):
+    words = words.lower().split()
+    try:
+        require(len(words) == 12, "a fingerprint has not 12 words", InvalidInput)
+        return bytes(Mnemonic("english").to_entropy(" ".join(words)))
+    except (ValueError, LookupError):
+        raise InvalidInput("not a fingerprint: a word or the checksum is wrong") from None
+
+
+class Identity:
+    """From its secrets; the card follows from them."""
+
+    def __init__(self, secrets):
+        self.suite, signing, self.seed, created, replaces = parse(
+            secrets, row(uint, octets(32), octets(32), uint, many(octets(), 0, 3)))
+        require(self.suite in SUITES, "a suite is unknown", UnsupportedFormat)
+        key = Ed25519PrivateKey.from_private_bytes(signing)
+        body = b"KLC1" + cbor_encode([self.suite, key.public_key().public_bytes_raw(),
+                                      sealing_key(self.suite, self.seed), created, replaces])
+        self.secrets, self.card = secrets, Card(body + key.sign(b"kluis/v1/card\0" + body))
+
+    def open(self, vault_id, place, sealed):
+        """What was sealed to the card in this place of this vault."""
+        enc = SUITES[self.suite].enc
+        info = b"kluis/v1/grant\0" + vault_id + self.card.hash
+        return open_record(export(self.suite, self.seed, sealed[:enc], info), "grant", vault_id, place, sealed[enc:])
+
+
+class IdentityFile:
+    def __init__(self, text):
+        data = strip_magic(armored(text, "IDENTITY", 16384), b"KLI1", 4096)
+        card, self.params, self.salt, self.sealed = parse(data, row(octets(), many(uint), octets(32), octets()))
+        self.card = Card(card)
+        require(len(self.params) == 3, "the costs have not their form")
+        check_argon2(*self.params)
+        require(len(self.sealed) <= 1024, "the secrets are too long", LimitExceeded)
+        require(len(self.sealed) >= 72, "the secrets are cut short")
+
+    def open(self, password):
+        key = argon2id(normalize_password(password), self.salt, *self.params)
+        identity = Identity(open_record(key, "identity", bytes(16), self.card.hash, self.sealed, WrongCredentials))
+        require(identity.card.data == self.card.data, "the secrets are not the card's")
+        return identity
 
 
 # --- 2. The store, and the vault in it --------------------------------------------------

@@ -9,7 +9,7 @@ import kluis_reader as k
 from harness import pattern, test
 
 VECTORS = Path(__file__).parent.parent / "vectors"
-FILES = "kdf passwords slots header ledger names objects padding lengths kit".split()
+FILES = "kdf passwords slots header ledger names objects padding lengths kit identity".split()
 CLASSES = {"tampered": k.Tampered, "wrong_credentials": k.WrongCredentials, "unsupported_format": k.UnsupportedFormat,
            "limit_exceeded": k.LimitExceeded, "invalid_input": k.InvalidInput, "stale": k.Stale}
 
@@ -92,7 +92,8 @@ def credential(raw):
     return {"password": lambda: k.Credential.password(get("password")),
             "password_keyfile": lambda: k.Credential.password(get("password"), get("keyfile")),
             "recovery_phrase": lambda: k.Credential.phrase(raw["phrase"]),
-            "keychain_secret": lambda: k.Credential.keychain(get("secret"))}[raw["kind"]]()
+            "keychain_secret": lambda: k.Credential.keychain(get("secret")),
+            "identity": lambda: k.Credential.identity(get("secrets"))}[raw["kind"]]()
 
 
 # One function for each op. It takes the inputs and gives every output there is.
@@ -141,7 +142,7 @@ def slots_open(c):
     root = k.open_slot(slot, vault_id, opener)
     if root is None:
         raise k.WrongCredentials
-    return {"kek": opener.kek(slot[3], vault_id, slot[4]), "root_key": root}
+    return {"kek": opener.kek(slot, vault_id), "root_key": root}
 
 
 def header_read(c):
@@ -238,6 +239,41 @@ def lengths_chunk(c):
 def kit_read(c):
     header, entries = k.read_kit(c.raw("kit"))
     return {"header": header, "entries": entries}
+
+
+def identity_card(c):
+    card = k.Card(c["card"])
+    return {f: getattr(card, f) for f in
+            "suite signing_key sealing_key created replaces fingerprint words hash".split()}
+
+
+def identity_armor(c):
+    return {"card": k.read_card(c.raw("text")).data}
+
+
+def identity_fingerprint(c):
+    return {"fingerprint": k.read_fingerprint(c.raw("words"))}
+
+
+def identity_secrets(c):
+    return {"card": k.Identity(c["secrets"]).card.data}
+
+
+def identity_export(c):
+    return {"sealing_key": k.sealing_key(c.raw("suite"), c["seed"]),
+            "exported": k.export(c.raw("suite"), c["seed"], c["enc"], c["info"])}
+
+
+def identity_open(c):
+    return {"plaintext": k.Identity(c["secrets"]).open(c["vault_id"], c["place"], c["sealed"])}
+
+
+def identity_file(c):
+    file = k.IdentityFile(c.raw("text"))
+    out = {"card": file.card.data}
+    if "password" in c:
+        out["secrets"] = file.open(c["password"]).secrets
+    return out
 
 
 def agrees(case, expected, actual):

@@ -28,7 +28,8 @@ def seal_record(key, kind, vault_id, place, plain):
 def seal_slot(credential, params, vault_id, root):
     slot_id, salt = os.urandom(16), os.urandom(32)
     info = b"".join(map(k.lp, (vault_id, slot_id, k.u32(credential.kind), k.cbor_encode(params), salt)))
-    out = k.expand(credential.kek(params, vault_id, salt), b"kluis/v1/slot\0" + info, 64)
+    kek = credential.kek([slot_id, credential.kind, 1, params, salt, b"", b""], vault_id)
+    out = k.expand(kek, b"kluis/v1/slot\0" + info, 64)
     sealed = ChaCha20Poly1305(out[:32]).encrypt(k.ZERO_NONCE, root, None)
     return [slot_id, credential.kind, 1, params, salt, out[32:], sealed]
 

@@ -153,6 +153,12 @@ impl Replacement {
         self.fingerprint
     }
 
+    /// The key that signed it.
+    #[cfg(test)]
+    pub(crate) fn key(&self) -> &[u8; 32] {
+        &self.key
+    }
+
     /// `signature = Ed25519(old key; "kluis/v1/replacement" ‖ 0x00 ‖ old fingerprint ‖ new keys)`
     pub(crate) fn make(
         old: &Card,
@@ -373,6 +379,11 @@ impl Card {
         &self.record
     }
 
+    #[cfg(test)]
+    pub(crate) fn keys(&self) -> &PublicKeys {
+        &self.body.keys
+    }
+
     /// Checks a signature of the identity.
     #[allow(dead_code, reason = "grants are to come")]
     pub(crate) fn verify(
@@ -434,7 +445,7 @@ impl fmt::Debug for Card {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::Identity;
     use crate::primitives::bad_points;
@@ -444,11 +455,15 @@ mod tests {
     const SEED: [u8; 32] = [7; 32];
 
     /// What a holder of the signing key could write.
-    fn signed(body: &[u8]) -> Vec<u8> {
+    pub(crate) fn signed_by(seed: &[u8; 32], body: &[u8]) -> Vec<u8> {
         let mut record = [&Card::MAGIC[..], body].concat();
-        let signature = signature::sign(&SEED, domain::CARD, &[&record]);
+        let signature = signature::sign(seed, domain::CARD, &[&record]);
         record.extend_from_slice(&signature);
         record
+    }
+
+    fn signed(body: &[u8]) -> Vec<u8> {
+        signed_by(&SEED, body)
     }
 
     fn body(suite: IdentitySuite, sealing: &[u8]) -> Body {

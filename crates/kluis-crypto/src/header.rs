@@ -681,7 +681,7 @@ pub(crate) fn check_magic(record: &[u8], magic: [u8; 4]) -> Result<&[u8]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::KdfParams;
     use crate::aead::tests::OPENED;
@@ -719,6 +719,13 @@ mod tests {
         let signature = secrets.authority.sign(domain::HEADER, &[&record]);
         record.extend_from_slice(&signature);
         record
+    }
+
+    /// The header with other slots, whatever they are.
+    pub(crate) fn with_slots(vault: &Vault, slots: Vec<Slot>) -> Vec<u8> {
+        let mut body = vault.header().body.clone();
+        body.slots = slots;
+        signed(&body.encode(), &vault.secrets)
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Identities: what a person or a device holds, so that others can seal to it and
 //! know what it signed (docs/FORMAT.md, section 11).
 
+use crate::aead::TAG;
 use crate::armor::Armor;
 use crate::card::{Body, Card, IdentitySuite, PublicKeys, Replacement, grant_place};
 use crate::cbor::{Reader, Record, Writer};
@@ -200,6 +201,7 @@ impl IdentityFile {
     pub const MAX_LENGTH: usize = 4_096;
     /// Longer texts are not looked at.
     pub const MAX_TEXT: usize = 16_384;
+    const MIN_SEALED: usize = message::SALT + message::COMMITMENT + TAG;
     const MAX_SEALED: usize = 1_024;
     const MAGIC: [u8; 4] = *b"KLI1";
     const ARMOR: Armor = Armor {
@@ -228,6 +230,19 @@ impl IdentityFile {
             salt,
             sealed,
         })
+    }
+
+    /// The file that somebody with the password could write.
+    #[cfg(test)]
+    pub(crate) fn with_secrets(&self, password: &Password, secrets: &[u8]) -> Self {
+        let kek = stretch(password, &self.salt, self.params).unwrap();
+        let sealed = Self::with_place(&self.card.hash(), |place| {
+            message::seal(kek.expose_secret(), place, secrets).unwrap()
+        });
+        Self {
+            sealed,
+            ..self.clone()
+        }
     }
 
     fn with_place<T>(card: &RecordHash, with: impl FnOnce(&Place<'_>) -> T) -> T {
@@ -308,11 +323,16 @@ impl Record for IdentityFile {
         from.array(4)?;
         let card = Card::parse(from.bytes(Card::MAX_LENGTH)?)?;
         let params = KdfParams::read(from)?.ok_or(Error::Tampered)?;
+        let salt = *from.fixed()?;
+        let sealed = from.bytes(Self::MAX_SEALED)?.to_vec();
+        if sealed.len() < Self::MIN_SEALED {
+            return Err(Error::Tampered);
+        }
         Ok(Self {
             card,
             params,
-            salt: *from.fixed()?,
-            sealed: from.bytes(Self::MAX_SEALED)?.to_vec(),
+            salt,
+            sealed,
         })
     }
 }
@@ -673,12 +693,13 @@ mod tests {
         assert_eq!(parse(&longer), Err(Error::Tampered));
         let later = [b"KLI2", &bytes[4..]].concat();
         assert!(matches!(parse(&later), Err(Error::UnsupportedFormat(_))));
-        // A sealed part that ends before its commitment does.
+        // A sealed part that is none.
         for length in [0, 24, 55, 56, 71] {
             let short = IdentityFile {
                 sealed: file.sealed[..length].to_vec(),
                 ..file.clone()
             };
+            assert_eq!(IdentityFile::parse(&short.to_armor()), Err(Error::Tampered));
             assert!(short.unwrap(&kek).is_err());
         }
     }

@@ -8,6 +8,7 @@
 
 mod cases;
 mod example;
+mod identity;
 mod run;
 
 use data_encoding::HEXLOWER;

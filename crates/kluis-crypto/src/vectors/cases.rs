@@ -3,6 +3,7 @@
 use super::{File, check, hex};
 use crate::cbor::Record;
 use crate::header::RootKey;
+use crate::header::tests::with_slots;
 use crate::kdf::Label;
 use crate::message::{self, Place};
 use crate::object::tests::{put, seal_with_frame};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Both objects in one; fields of the second win.
-fn with(mut base: Value, more: Value) -> Value {
+pub(super) fn with(mut base: Value, more: Value) -> Value {
     let (Some(fields), Value::Object(more)) = (base.as_object_mut(), more) else {
         panic!("not objects");
     };
@@ -22,11 +23,11 @@ fn with(mut base: Value, more: Value) -> Value {
 }
 
 /// A field of another case, changed.
-fn edited(case: &str, edits: Value) -> Value {
+pub(super) fn edited(case: &str, edits: Value) -> Value {
     json!({ "case": case, "edits": edits })
 }
 
-fn find(bytes: &[u8], part: &[u8]) -> usize {
+pub(super) fn find(bytes: &[u8], part: &[u8]) -> usize {
     let mut found = bytes
         .windows(part.len())
         .enumerate()
@@ -36,9 +37,9 @@ fn find(bytes: &[u8], part: &[u8]) -> usize {
     at
 }
 
-const PASSWORD: &str = "correct horse battery staple";
+pub(super) const PASSWORD: &str = "correct horse battery staple";
 
-fn password_credential(text: &str) -> Value {
+pub(super) fn password_credential(text: &str) -> Value {
     json!({ "kind": "password", "password": hex(text.as_bytes()) })
 }
 
@@ -616,8 +617,122 @@ fn slots() {
         ] {
             file.case(name, "open", change(edits), "tampered");
         }
+        devices(&mut file, &vault, &root);
         check(&file);
     });
+}
+
+fn devices(file: &mut File, vault: &VaultId, root: &RootKey) {
+    let suites = [IdentitySuite::XWing, IdentitySuite::X25519];
+    let identities = suites.map(|suite| Identity::make(suite, 1).unwrap());
+    let credential = |identity: &Identity| json!({ "kind": "identity", "secrets": hex(&identity.to_secret_bytes()) });
+    let names = ["a device", "a device with X25519 alone"];
+    let mut others = Vec::new();
+    for ((name, identity), length) in names.into_iter().zip(&identities).zip([1_168, 80]) {
+        let slot = Slot::for_device(identity.card(), vault, root, 1_700_000_000_000_000);
+        let slot = slot.unwrap().encode();
+        let inputs = json!({ "slot": hex(&slot), "credential": credential(identity) });
+        file.case(name, "open", inputs, "ok");
+        // At the end of the record.
+        let sealed = slot.len() - length;
+        let enc = length as i64 - 48;
+        let commitment = sealed as i64 - if length > 255 { 3 } else { 2 } - 32;
+        let change = |edits: Value| json!({ "slot": edited(name, edits), "credential": credential(identity) });
+        for (what, at) in [
+            ("flip in the id", 2),
+            ("flip in the salt", commitment - 3),
+            ("flip in the commitment", commitment),
+            ("flip in what is encapsulated", sealed as i64),
+            ("flip in its point", sealed as i64 + enc - 32),
+            ("a second encoding of its point", sealed as i64 + enc - 1),
+        ] {
+            let mask = if what.starts_with("a second") {
+                "80"
+            } else {
+                "01"
+            };
+            let edits = json!([{ "xor": mask, "at": at }]);
+            file.case(
+                format!("{name}: {what}"),
+                "open",
+                change(edits),
+                "wrong_credentials",
+            );
+        }
+        let zero = json!([{ "put": hex(&[0; 32]), "at": sealed as i64 + enc - 32 }]);
+        let what = format!("{name}: a point of small order");
+        file.case(what, "open", change(zero), "wrong_credentials");
+        for (what, at) in [("flip in the sealed key", -48), ("flip in its tag", -1)] {
+            let edits = json!([{ "xor": "01", "at": at }]);
+            file.case(format!("{name}: {what}"), "open", change(edits), "tampered");
+        }
+        for (what, suite) in [("suite 0", "00"), ("suite 3", "03")] {
+            let edits = json!([{ "put": suite, "at": 29 }]);
+            file.case(
+                format!("{name}: {what}"),
+                "open",
+                change(edits),
+                "unsupported_format",
+            );
+        }
+        let edits = json!([{ "remove": 1, "at": 29 }, { "put": "80", "at": 28 }]);
+        file.case(
+            format!("{name}: no suite"),
+            "open",
+            change(edits),
+            "tampered",
+        );
+        let edits = json!([{ "xor": "03", "at": 29 }]);
+        file.case(
+            format!("{name}: the other suite"),
+            "open",
+            change(edits),
+            "tampered",
+        );
+        others.push((name, Identity::make(identity.card().suite(), 1).unwrap()));
+    }
+    others.push((names[1], Identity::make(suites[0], 1).unwrap()));
+    others.push((names[0], Identity::make(suites[1], 1).unwrap()));
+    for (i, (case, other)) in others.iter().enumerate() {
+        let inputs = json!({ "slot": { "case": case }, "credential": credential(other) });
+        let name = format!("{case}: another identity, {i}");
+        file.case(name, "open", inputs, "wrong_credentials");
+    }
+    // The card of another day is another card.
+    let mut secrets = identities[0].to_secret_bytes();
+    let created = secrets.len() - 2;
+    secrets[created] = 2;
+    for (name, case, credential) in [
+        (
+            "a device: the same keys, another card",
+            names[0],
+            json!({ "kind": "identity", "secrets": hex(&secrets) }),
+        ),
+        (
+            "a device: a password",
+            names[0],
+            password_credential(PASSWORD),
+        ),
+        (
+            "a device for a phrase",
+            "recovery phrase",
+            credential(&identities[0]),
+        ),
+    ] {
+        let inputs = json!({ "slot": { "case": case }, "credential": credential });
+        file.case(name, "open", inputs, "wrong_credentials");
+    }
+    let inputs = json!({
+        "slot": { "case": names[0] },
+        "credential": credential(&identities[0]),
+        "vault_id": hex(&[5; 16]),
+    });
+    file.case(
+        "a device: another vault",
+        "open",
+        inputs,
+        "wrong_credentials",
+    );
 }
 
 fn sequence_name(sequence: u64) -> String {
@@ -873,6 +988,25 @@ fn header() {
             ),
         ] {
             file.case(name, "choose", store(copies, &claimed), "tampered");
+        }
+
+        // A signed header in which every slot is a device's, and one with others.
+        let card = Identity::make(IdentitySuite::X25519, 1).unwrap();
+        let device = make_device_slot(&stranger.secrets, card.card(), 1).unwrap();
+        let slots = stranger.header().slots();
+        let known = json!({ "vault_id": hex(stranger.secrets.vault().as_bytes()) });
+        let credential = json!({ "kind": "identity", "secrets": hex(&card.to_secret_bytes()) });
+        for (name, slots, expect) in [
+            (
+                "a device beside others",
+                [slots, std::slice::from_ref(&device)].concat(),
+                "ok",
+            ),
+            ("devices alone", vec![device], "tampered"),
+        ] {
+            let header = with_slots(&stranger, slots);
+            let inputs = json!({ "header": hex(&header), "credential": credential });
+            file.case(name, "read", with(inputs, known.clone()), expect);
         }
         check(&file);
     });

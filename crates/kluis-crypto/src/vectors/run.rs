@@ -7,6 +7,7 @@ use crate::cbor::tests::Any;
 use crate::collection::{Collection, ContentKey, Epoch, NameKey};
 use crate::credential::stretch;
 use crate::kdf::Label;
+use crate::kem::KemSeed;
 use crate::ledger::OwnerKey;
 use crate::message::{self, Place};
 use crate::object::tests::{get, suite_2};
@@ -17,6 +18,7 @@ use data_encoding::HEXLOWER;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 type Fields = Vec<(String, Value)>;
 type Outcome = std::result::Result<Fields, &'static str>;
@@ -179,6 +181,7 @@ fn credential(value: &Value) -> Result<Credential> {
             Keyfile::from_bytes(&get("keyfile"))?,
         ),
         "recovery_phrase" => RecoveryPhrase::parse(value["phrase"].as_str().unwrap())?.into(),
+        "identity" => Arc::new(Identity::from_secret_bytes(&get("secrets"))?).into(),
         other => panic!("{other}"),
     })
 }
@@ -231,6 +234,19 @@ pub(super) fn run(file: &File, op: &str, fields: &[(String, Value)]) -> Outcome 
                 ("entries", json!(entries)),
             ])
         }),
+        ("identity", "card") => Card::parse(&case.bytes("card")).map(|card| card_fields(&card)),
+        ("identity", "armor") => {
+            Card::from_armor(case.text("text")).map(|card| out(&[("card", hex(card.as_bytes()))]))
+        }
+        ("identity", "fingerprint") => case
+            .text("words")
+            .parse()
+            .map(|found: Fingerprint| out(&[("fingerprint", hex(found.as_bytes()))])),
+        ("identity", "secrets") => Identity::from_secret_bytes(&case.bytes("secrets"))
+            .map(|identity| out(&[("card", hex(identity.card().as_bytes()))])),
+        ("identity", "export") => export(&case),
+        ("identity", "open") => grant(&case),
+        ("identity", "file") => identity_file(&case),
         (file, op) => panic!("{file} {op}"),
     }
     .map_err(class)
@@ -349,6 +365,50 @@ fn header(case: &Case<'_>) -> Result<Fields> {
             ("state_key", hex(secrets.state().expose_secret())),
             ("owner_keys", json!(owners)),
         ]));
+    }
+    Ok(fields)
+}
+
+fn card_fields(card: &Card) -> Fields {
+    let keys = card.keys();
+    let replaces = card.replaces().map_or(json!([]), |replaced| {
+        json!([hex(replaced.fingerprint().as_bytes()), hex(replaced.key())])
+    });
+    out(&[
+        ("suite", json!(card.suite().number())),
+        ("signing_key", hex(&keys.signing)),
+        ("sealing_key", long(&keys.sealing)),
+        ("created", json!(card.created())),
+        ("replaces", replaces),
+        ("fingerprint", hex(card.fingerprint().as_bytes())),
+        ("words", json!(card.fingerprint().to_string())),
+        ("hash", hex(card.hash().as_bytes())),
+    ])
+}
+
+fn export(case: &Case<'_>) -> Result<Fields> {
+    let suite = IdentitySuite::from_number(case.number("suite"))?;
+    let seed = KemSeed::init_with(|seed| *seed = case.fixed("seed"));
+    let exported = suite.decapsulate(&seed, &case.bytes("enc"), &case.bytes("info"))?;
+    Ok(out(&[
+        ("sealing_key", long(&suite.public_key(&seed)?)),
+        ("exported", hex(exported.expose_secret())),
+    ]))
+}
+
+fn grant(case: &Case<'_>) -> Result<Fields> {
+    let identity = Identity::from_secret_bytes(&case.bytes("secrets"))?;
+    let plaintext = identity.open(&case.vault(), &case.bytes("place"), &case.bytes("sealed"))?;
+    Ok(out(&[("plaintext", long(&plaintext))]))
+}
+
+fn identity_file(case: &Case<'_>) -> Result<Fields> {
+    let file = IdentityFile::parse(case.text("text"))?;
+    let mut fields = out(&[("card", hex(file.card().as_bytes()))]);
+    if case.get("password").is_some() {
+        let password = password(&case.bytes("password"))?;
+        let identity = file.open(&password, KdfCeiling::default())?;
+        fields.extend(out(&[("secrets", hex(&identity.to_secret_bytes()))]));
     }
     Ok(fields)
 }
