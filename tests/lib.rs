@@ -15,6 +15,7 @@ use kluis::object_store::{ObjectStore, ObjectStoreExt, parse_url_opts};
 use kluis::{Credential, KdfParams, Password, RecoveryPhrase, Result, Vault, VaultOptions};
 use kluis_adversary::HostileStore;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
@@ -191,13 +192,25 @@ pub fn stores() -> (Vec<Named>, TempDir) {
     (all, folder)
 }
 
-/// A fresh prefix on the S3 server of `KLUIS_TEST_S3_URL`.
+/// A fresh prefix on the S3 server of `KLUIS_TEST_S3_URL`. Without one the test says
+/// what it leaves out, and fails in `./test`, which starts a server.
 ///
 /// # Panics
-/// If the URL is not one of a store.
+/// If the URL is not one of a store, or missing where it is required.
 pub fn s3() -> Option<Arc<dyn ObjectStore>> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let url = std::env::var("KLUIS_TEST_S3_URL").ok()?;
+    let Ok(url) = std::env::var("KLUIS_TEST_S3_URL") else {
+        let required = std::env::var_os("KLUIS_TEST_S3_REQUIRED").is_some();
+        assert!(!required, "KLUIS_TEST_S3_URL is not set");
+        let test = std::thread::current();
+        let test = test.name().unwrap_or("a test");
+        // Not by `eprintln`, which is shown for failures only.
+        let _ = writeln!(
+            std::io::stderr(),
+            "{test}: not on S3: KLUIS_TEST_S3_URL is not set"
+        );
+        return None;
+    };
     // A second installation finds the first, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let url = url.parse().expect("KLUIS_TEST_S3_URL");

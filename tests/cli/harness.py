@@ -28,9 +28,9 @@ def test(function):
 
 
 def test_on_each_store(function):
-    """Runs on a local folder, and on S3 if there is one."""
+    """Runs on a local folder, and on S3 if there is one; `./test` insists that there is."""
     TESTS.append((f"{function.__name__} (folder)", lambda: World("folder"), function))
-    if os.environ.get("KLUIS_TEST_S3_URL"):
+    if os.environ.get("KLUIS_TEST_S3_URL") or os.environ.get("KLUIS_TEST_S3_REQUIRED"):
         TESTS.append((f"{function.__name__} (s3)", lambda: World("s3"), function))
     return function
 
@@ -219,5 +219,7 @@ def main():
             print(f"FAILED: {name}\n{traceback.format_exc()}", flush=True)
         finally:
             world.close()
+    if not any("(s3)" in name for name, _, _ in TESTS):
+        print("nothing ran on S3: KLUIS_TEST_S3_URL is not set")
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0

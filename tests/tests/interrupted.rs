@@ -610,6 +610,17 @@ async fn a_read_may_be_dropped_at_any_wait() {
     assert!(contents(&store).await == before);
 }
 
+/// Lets everything else run until it holds, or fails the test.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    let limit = std::time::Duration::from_secs(30);
+    assert!(tokio::time::timeout(limit, waiting).await.is_ok(), "{what}");
+}
+
 /// The parts of an upload that was given up are taken back.
 #[tokio::test]
 async fn an_upload_that_was_dropped_is_aborted() {
@@ -622,14 +633,16 @@ async fn an_upload_that_was_dropped_is_aborted() {
             .on(kluis_adversary::Op::Complete),
     );
     let mut call = Box::pin(vault.put("a", pattern(9 << 20)));
-    while store.uses(stall) == 0 {
+    until("the upload comes to its end", async || {
         let _ = futures_util::poll!(&mut call);
-        tokio::task::yield_now().await;
-    }
+        store.uses(stall) > 0
+    })
+    .await;
     drop(call);
     store.remove(stall);
-    while store.count(kluis_adversary::Op::Abort) == 0 {
-        tokio::task::yield_now().await;
-    }
+    until("the upload is aborted", async || {
+        store.count(kluis_adversary::Op::Abort) > 0
+    })
+    .await;
     assert!(listed(&vault).await.is_empty());
 }
