@@ -17,9 +17,10 @@ use kluis::object_store::path::Path;
 use kluis::object_store::{ObjectStore, ObjectStoreExt};
 use kluis::{Address, VaultOptions};
 use kluis_crypto::{
-    CHUNK_LENGTH, Credential, DecodedSegment, DeviceKey, Entry, FolderNames, HEADER_LENGTH, Header,
-    KdfCeiling, Ledger, Opener, Pins, RecoveryKit, RecoveryPhrase, SEALED_CHUNK_LENGTH, TAG_LENGTH,
-    VaultPath, VaultSecrets, chunk_offset, plaintext_length,
+    CHUNK_LENGTH, Card, Credential, DecodedSegment, DeviceKey, Entry, FolderNames, HEADER_LENGTH,
+    Header, Identity, IdentityFile, KdfCeiling, Ledger, Opener, Password, Pins, RecoveryKit,
+    RecoveryPhrase, SEALED_CHUNK_LENGTH, TAG_LENGTH, VaultId, VaultPath, VaultSecrets,
+    chunk_offset, plaintext_length,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -29,14 +30,17 @@ use tokio::runtime::Runtime;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 11] = [
     ("address", address),
+    ("card", card),
     ("entry", entry),
     ("header", header),
+    ("identity", identity),
     ("kit", kit),
     ("name", name),
     ("object", object),
     ("pins", pins),
+    ("sealed", sealed),
     ("vault", vault),
 ];
 
@@ -327,4 +331,54 @@ async fn read_objects(store: Arc<dyn ObjectStore>) -> usize {
         );
     }
     read
+}
+
+/// The password of the sample identity, and where the sample was sealed to it.
+pub const IDENTITY_PASSWORD: &str = "a password";
+pub const SEALED_PLACE: &[u8] = b"place";
+
+/// The vault for which it was sealed.
+pub fn sealed_vault() -> VaultId {
+    "00".repeat(16).parse().expect("an id")
+}
+
+/// Made by `examples/identities.rs`.
+static IDENTITY: LazyLock<Identity> = LazyLock::new(|| {
+    let file = IdentityFile::parse(include_str!("../identity.txt")).expect("a file");
+    let opened = file.open(&Password::new(IDENTITY_PASSWORD), KdfCeiling::default());
+    opened.expect("the password opens it")
+});
+
+/// A card, to which something can be sealed if it is one.
+pub fn card(data: &[u8]) {
+    let Ok(card) = Card::parse(data) else {
+        return;
+    };
+    assert_eq!(card.as_bytes(), data, "one encoding");
+    assert_eq!(Card::from_armor(&card.to_armor()), Ok(card.clone()));
+    let words = card.fingerprint().to_string();
+    assert_eq!(words.parse(), Ok(card.fingerprint()));
+    card.seal(&sealed_vault(), SEALED_PLACE, b"x")
+        .expect("its keys are sound");
+}
+
+/// An identity file, and the text of a card.
+pub fn identity(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(found) = Card::from_armor(text) {
+        card(found.as_bytes());
+    }
+    if let Ok(file) = IdentityFile::parse(text) {
+        assert_eq!(IdentityFile::parse(&file.to_armor()), Ok(file.clone()));
+        card(file.card().as_bytes());
+    }
+}
+
+/// What is said to be sealed to the sample identity.
+pub fn sealed(data: &[u8]) {
+    if let Ok(opened) = IDENTITY.open(&sealed_vault(), SEALED_PLACE, data) {
+        assert_eq!(*opened, pattern(opened.len()), "not what was sealed");
+    }
 }
