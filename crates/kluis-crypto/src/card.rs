@@ -15,11 +15,12 @@ use std::str::FromStr;
 
 /// How things are sealed to an identity. One for each identity, and nothing is
 /// negotiated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IdentitySuite {
     /// X-Wing: X25519 and ML-KEM-768 together, so that what is recorded today is
     /// not opened by a quantum computer later. The default.
+    #[default]
     XWing,
     /// X25519 alone, for peers that cannot do the other.
     X25519,

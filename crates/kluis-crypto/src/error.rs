@@ -11,7 +11,7 @@ pub enum Error {
     Tampered,
     /// No slot opens with the credential given. A damaged slot looks the same
     /// as a wrong password, on purpose.
-    #[error("wrong password, keyfile or recovery phrase")]
+    #[error("wrong password, keyfile, recovery phrase or identity")]
     WrongCredentials,
     /// The bytes name a format, suite, flag or kind that this version does not know.
     #[error("unsupported format: {0}")]

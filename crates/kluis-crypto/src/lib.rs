@@ -9,6 +9,10 @@
 //! [`Collection`] holds the keys of names ([`FolderNames`]) and of objects
 //! ([`Sealer`], [`Opener`]).
 //!
+//! Between people: an [`Identity`] opens what was sealed to its [`Card`], which two of
+//! them compare by its [`Fingerprint`]. A device opens a vault with one, and an
+//! [`IdentityFile`] keeps one under a password.
+//!
 //! # Security
 //!
 //! Every key is one newtype, on the heap and wiped on drop. Whatever is parsed is
