@@ -653,6 +653,45 @@ kluis: no vault was named; hint: give --vault URL, or set KLUIS_VAULT, or `defau
 
 
 @test
+def a_vault_that_was_removed_can_be_made_again(w):
+    w.new_vault()
+    # What is there is said before any question, with or without --forget.
+    for more in ([], ["--forget"]):
+        golden(w.kluis("init", w.url, *more, env={"KLUIS_PASSWORD_FILE": None}, code=14), err="""
+kluis: $DIR/vault1: a vault exists already here; hint: open it with its password, or choose another place for a new one
+""")
+    os.rename(w.url, f"{w.url}.gone")
+    golden(w.kluis("init", w.url, code=14), err="""
+kluis: $DIR/vault1: this device has seen the vault ID here, and nothing of it is left; hint: if it was you who removed it, give --forget; if not, ask the provider where it is
+""")
+    assert not Path(w.url).exists()
+    w.kluis("init", w.url, "--forget")
+    golden(w.kluis("ls"))
+    w.write("file", "x")
+    w.kluis("init", "./file", code=14)
+
+
+@test
+def files_of_the_user_have_bounds(w):
+    w.new_vault()
+    config = w.home / ".config/kluis/config.toml"
+    config.parent.mkdir(parents=True)
+    for content in (b"#" * (1 << 20) + b"\n", b"# \xff\n"):
+        config.write_bytes(content)
+        assert "it is not UTF-8, or over 1 MiB; hint: " in w.kluis("ls", "some:", code=2).err
+    config.unlink()
+    config.symlink_to("/dev/zero")
+    w.kluis("ls", "some:", code=2)
+    config.unlink()
+    for kit in ("/dev/zero", w.write("kit", b"\xff" * 100)):
+        assert "it is no recovery kit; hint: " in w.kluis("recovery", "restore", kit, code=2).err
+    # A kit that is longer than a header alone.
+    w.kluis("recovery", "export", "good")
+    w.write("long", b"x" * 2_000_000 + b"\n" + w.read("good"))
+    w.kluis("recovery", "restore", "long")
+
+
+@test
 def no_vault_there(w):
     w.kluis("ls", "--vault", "./nothing", code=10)
     assert not w.path("nothing").exists()
@@ -696,6 +735,9 @@ password_command = "touch {w.dir}/ran; cat {w.dir}/password"
     assert not w.path("ran").exists()
     t = Terminal(w, "ls", env={"KLUIS_PASSWORD_FILE": None})
     assert "Password" not in t.end(15)
+    # Mistakes in the arguments are a line like every other, and as plain on a terminal.
+    t = Terminal(w, "ls", "--nope")
+    assert re.fullmatch(r"kluis: unexpected argument .*; hint: .*\s+", seen := t.end(2)), seen
 
 
 # --------------------------------------------------------------- the terminal

@@ -14,6 +14,7 @@ use std::path::PathBuf;
     name = "kluis",
     version,
     max_term_width = 100,
+    color = clap::ColorChoice::Never,
     arg_required_else_help = true,
     after_help = "Exit codes: 0 ok, 1 error, 2 usage, 3 some items failed, 10 no vault there, \
         11 changed meanwhile, 12 wrong credentials, 13 a stored record is not what was written, \
@@ -155,6 +156,9 @@ pub(crate) struct Init {
     /// Hide the exact sizes of objects, for at most 12 % more space
     #[arg(long)]
     pub(crate) padded: bool,
+    /// Forget the vault that this device has seen here and that was removed
+    #[arg(long)]
+    pub(crate) forget: bool,
     #[command(flatten)]
     pub(crate) kdf: KdfArgs,
 }

@@ -11,8 +11,12 @@
 use crate::exit::{Failure, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+/// What nobody writes by hand is no configuration.
+const LARGEST: usize = 1 << 20;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,8 +45,13 @@ impl Config {
         else {
             return Ok(Self::default());
         };
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&text).map_err(|f| f.at(path.display().to_string())),
+        match File::open(&path).and_then(|file| read_text(file, LARGEST)) {
+            Ok(Some(text)) => Self::parse(&text).map_err(|f| f.at(path.display().to_string())),
+            Ok(None) => {
+                let hint = "correct the configuration file";
+                let failure = Failure::usage("it is not UTF-8, or over 1 MiB", hint);
+                Err(failure.at(path.display().to_string()))
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(e) => Err(Failure::io(format!("cannot read {}", path.display()), &e)),
         }
@@ -90,6 +99,15 @@ impl Config {
         }
         Ok(config)
     }
+}
+
+/// A text of at most `max` bytes; nothing for what is longer or not UTF-8.
+pub(crate) fn read_text(from: impl Read, max: usize) -> io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    from.take(max as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(Some(bytes)
+        .filter(|bytes| bytes.len() <= max)
+        .and_then(|bytes| String::from_utf8(bytes).ok()))
 }
 
 fn from_home(path: &Path) -> PathBuf {

@@ -78,6 +78,23 @@ impl Failure {
         Self::new(Exit::Usage, "invalid_input", message, hint)
     }
 
+    /// What clap says of the arguments, in one line like every other failure.
+    pub(crate) fn arguments(text: &str) -> Self {
+        let text = text.strip_prefix("error: ").unwrap_or(text);
+        let (message, rest) = text.split_once("\n\nUsage: ").unwrap_or((text, ""));
+        let lines = message.split("\n\n").map(|paragraph| {
+            let words: Vec<_> = paragraph.split_whitespace().collect();
+            words.join(" ")
+        });
+        let said = |line: &String| !line.is_empty() && !line.starts_with("For more information");
+        let message: Vec<_> = lines.filter(said).collect();
+        let hint = match rest.lines().next() {
+            Some(usage) => format!("use it as `{usage}`; --help says more"),
+            None => "--help says what there is".to_owned(),
+        };
+        Self::usage(message.join("; "), hint)
+    }
+
     pub(crate) fn exists(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(Exit::Exists, "already_exists", message, hint)
     }
@@ -294,6 +311,22 @@ mod tests {
         assert_eq!(
             end(true, &[Exit::NotAsWritten, Exit::Exists]),
             Err(Exit::NotAsWritten)
+        );
+    }
+
+    #[test]
+    fn a_mistake_in_the_arguments_is_one_line_with_a_hint() {
+        let said = |arguments: &[&str]| {
+            let error = <crate::args::Cli as clap::Parser>::try_parse_from(arguments);
+            Failure::arguments(&error.unwrap_err().to_string()).to_string()
+        };
+        assert_eq!(
+            said(&["kluis", "ls", "--nope"]),
+            "unexpected argument '--nope' found; tip: to pass '--nope' as a value, use '-- --nope'; hint: use it as `kluis ls [OPTIONS] [PATH]`; --help says more"
+        );
+        assert!(
+            said(&["kluis", "init", "--kdf", "cheap"])
+                .ends_with("; hint: --help says what there is")
         );
     }
 

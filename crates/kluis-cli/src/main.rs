@@ -19,6 +19,7 @@ mod terminal;
 mod transfer;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use exit::{Exit, Failure};
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, setrlimit, umask};
@@ -37,7 +38,17 @@ fn main() -> ExitCode {
             maximum: Some(0),
         },
     );
-    let cli = args::Cli::parse();
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error)
+            if error.use_stderr()
+                && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
+        {
+            let terminal = terminal::Terminal::new(false, false, false);
+            return end(&terminal, Err(Failure::arguments(&error.to_string())));
+        }
+        Err(help) => help.exit(),
+    };
     // Only while no other thread is there: reading it means setting it.
     let mask = umask(Mode::from_raw_mode(0o077));
     umask(mask);

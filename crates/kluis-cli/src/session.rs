@@ -10,7 +10,6 @@ use crate::terminal::Terminal;
 use kluis::{Address, FileState, Vault, VaultOptions};
 use rustix::fs::Mode;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OnceCell, watch};
 use url::Url;
@@ -224,8 +223,8 @@ impl Session {
         if let Some(id) = address.id() {
             options = options.id(id);
         }
-        match state_dir() {
-            Some(dir) => options.device_state(Arc::new(FileState::new(dir)), address),
+        match device_state() {
+            Some(state) => options.device_state(Arc::new(state), address),
             None => {
                 self.terminal.warn(
                     "neither XDG_STATE_HOME nor HOME is set; a store that goes back to an older state is not noticed",
@@ -236,8 +235,9 @@ impl Session {
     }
 }
 
-fn state_dir() -> Option<PathBuf> {
-    config::xdg_dir("XDG_STATE_HOME", ".local/state")
+/// What this device has seen of vaults.
+pub(crate) fn device_state() -> Option<FileState> {
+    config::xdg_dir("XDG_STATE_HOME", ".local/state").map(FileState::new)
 }
 
 /// What a wish for one object means when nothing is there.

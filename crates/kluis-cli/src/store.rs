@@ -84,6 +84,10 @@ impl Store {
     }
 
     fn open_folder(folder: PathBuf, create: bool) -> Result<Self> {
+        if create && folder.exists() && !folder.is_dir() {
+            let message = format!("{} exists and is not a folder", folder.display());
+            return Err(Failure::exists(message, "choose another place"));
+        }
         if create {
             std::fs::create_dir_all(&folder)
                 .map_err(|e| Failure::io(format!("cannot make {}", folder.display()), &e))?;

@@ -1,4 +1,4 @@
-use crate::{Error, Result};
+use crate::{Address, Error, Result};
 use futures_util::TryFutureExt;
 use futures_util::future::Either;
 use kluis_crypto::{DeviceKey, Header, Ledger, Pins, Position, RecordHash};
@@ -71,6 +71,18 @@ impl FileState {
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
+        }
+    }
+
+    /// Forgets the vault of an address, which was removed: what lies there next is
+    /// trusted as it was the first time.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn forget(&self, address: &Address) -> io::Result<()> {
+        match std::fs::remove_file(self.pin_file(address.url().as_str())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         }
     }
 

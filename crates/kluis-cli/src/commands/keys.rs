@@ -1,12 +1,13 @@
 //! `init`, `passwd`, `key` and `recovery`: what opens a vault.
 
 use crate::args::{Init, Kdf, KdfArgs, Key, NewSecrets, Passwd, Recovery};
-use crate::exit::{Failure, Result};
+use crate::config::read_text;
+use crate::exit::{Exit, Failure, Result};
 use crate::secrets::{Secret, create_private, read_or_make_keyfile};
-use crate::session::{Opened, Session, Target};
+use crate::session::{Opened, Session, Target, device_state};
 use crate::store::Store;
 use crate::terminal::{Message, Output, confirm, rfc3339};
-use kluis::{Address, KdfParams, RecoveryKit, RecoveryPhrase, SlotKind, Vault};
+use kluis::{Address, DeviceState, KdfParams, RecoveryKit, RecoveryPhrase, SlotKind, Vault};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -43,6 +44,10 @@ pub(super) async fn init(session: &Session, args: Init) -> Result<()> {
         let hint = "leave out `#` and what follows it";
         return Err(Failure::usage("a new vault gets its own id", hint));
     }
+    let failed = |f: Failure| f.at(target.label.clone());
+    is_free(session, &target, args.forget)
+        .await
+        .map_err(failed)?;
     let secret = session.common.secrets.create(&target.label).await?;
     let store = Store::open(target.address.url(), true)?;
     let vault = session
@@ -58,6 +63,47 @@ pub(super) async fn init(session: &Session, args: Init) -> Result<()> {
         "the vault is ready; hint: keep this address, with its #id, and add a second way in: `kluis key add --new-recovery-phrase`",
     );
     Ok(())
+}
+
+/// Whether a vault can be made there, as far as can be told before a password is
+/// thought of.
+async fn is_free(session: &Session, target: &Target, forget: bool) -> Result<()> {
+    let found = match Store::open(target.address.url(), false) {
+        Ok(store) => {
+            let options = session.options(&target.address);
+            let found = options.find(store.objects).await;
+            found.map(drop).map_err(Failure::from)
+        }
+        Err(failure) => Err(failure),
+    };
+    match found {
+        Err(f) if f.exit == Exit::NoVault => {}
+        // Damaged, or another one than this device has seen: a vault all the same.
+        Err(f) if f.exit != Exit::NotAsWritten && f.code != "untrusted_identity" => return Err(f),
+        _ => {
+            let hint = "open it with its password, or choose another place for a new one";
+            return Err(Failure::exists("a vault exists already here", hint));
+        }
+    }
+    let Some(state) = device_state() else {
+        return Ok(());
+    };
+    let failed = |e: io::Error| Failure::io("cannot use what this device remembers", &e);
+    if forget {
+        return state.forget(&target.address).map_err(failed);
+    }
+    match state.load(target.address.url().as_str()).map_err(failed)? {
+        None => Ok(()),
+        Some(pins) => {
+            let message = format!(
+                "this device has seen the vault {} here, and nothing of it is left",
+                pins.vault
+            );
+            let hint =
+                "if it was you who removed it, give --forget; if not, ask the provider where it is";
+            Err(Failure::exists(message, hint))
+        }
+    }
 }
 
 fn print_vault(session: &Session, vault: &Vault, address: &Address) -> Result<()> {
@@ -328,22 +374,20 @@ async fn export(session: &Session, file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The largest kit: far above what a header can be.
-const LARGEST_KIT: u64 = 1 << 20;
-
 async fn restore(session: &Session, file: &Path) -> Result<()> {
     let target: Target = session.default_target().await?;
-    let mut text = String::new();
     let failed = |e: io::Error| Failure::io(format!("cannot read {}", file.display()), &e);
     let source: Box<dyn Read> = if file.as_os_str() == "-" {
         Box::new(io::stdin())
     } else {
         Box::new(std::fs::File::open(file).map_err(failed)?)
     };
-    source
-        .take(LARGEST_KIT)
-        .read_to_string(&mut text)
-        .map_err(failed)?;
+    let text = read_text(source, RecoveryKit::MAX_TEXT)
+        .map_err(failed)?
+        .ok_or_else(|| {
+            let hint = "give the file that `kluis recovery export` wrote";
+            Failure::usage("it is no recovery kit", hint).at(file.display().to_string())
+        })?;
     let kit: RecoveryKit = text
         .parse()
         .map_err(|e| Failure::core(e).at(file.display().to_string()))?;
