@@ -1,4 +1,6 @@
-//! The core's speed beside that of the bare primitives: `cargo bench -p kluis-benches`.
+//! The core's speed beside that of the bare primitives: `cargo bench -p kluis-benches`,
+//! and with `--features kluis-crypto/ring` as the command has it, while the bare cipher
+//! stays the one in Rust.
 //!
 //! What is compared runs by turns in one process, so that a busy machine slows
 //! all of it alike: trust the ratios more than the numbers. One core each.
