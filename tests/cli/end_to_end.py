@@ -692,6 +692,14 @@ def files_of_the_user_have_bounds(w):
 
 
 @test
+def a_device_state_that_cannot_be_kept_is_named(w):
+    w.new_vault()
+    w.write("state", "x")
+    done = w.kluis("ls", env={"XDG_STATE_HOME": f"{w.dir}/state"}, code=1)
+    assert f"device state in {w.dir}/state/kluis: " in done.err, done.err
+
+
+@test
 def no_vault_there(w):
     w.kluis("ls", "--vault", "./nothing", code=10)
     assert not w.path("nothing").exists()

@@ -126,6 +126,23 @@ impl FileState {
 
 impl DeviceState for FileState {
     fn load(&self, address: &str) -> io::Result<Option<Pins>> {
+        self.load_pins(address).map_err(|error| self.told(&error))
+    }
+
+    fn save(&self, address: &str, pins: &Pins) -> io::Result<()> {
+        let saved = self.save_pins(address, pins);
+        saved.map_err(|error| self.told(&error))
+    }
+}
+
+impl FileState {
+    /// Names the folder: nobody looks for the cause there who asked for a vault.
+    fn told(&self, error: &io::Error) -> io::Error {
+        let text = format!("device state in {}: {error}", self.folder.display());
+        io::Error::new(error.kind(), text)
+    }
+
+    fn load_pins(&self, address: &str) -> io::Result<Option<Pins>> {
         let bytes = match std::fs::read(self.pin_file(address)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -139,7 +156,7 @@ impl DeviceState for FileState {
             .map_err(io::Error::other)
     }
 
-    fn save(&self, address: &str, pins: &Pins) -> io::Result<()> {
+    fn save_pins(&self, address: &str, pins: &Pins) -> io::Result<()> {
         let key = self.key_or_new()?;
         let sealed = pins.seal(&key, address).map_err(io::Error::other)?;
         let (file, staged) = staged(&self.folder)?;
@@ -235,7 +252,8 @@ pub(crate) fn check_header(pins: &Pins, header: &Header) -> Result<()> {
             expected: pins.vault,
             found: header.vault(),
         });
-    } // A successor of the pinned authority names it; a rival successor does not name
+    }
+    // A successor of the pinned authority names it; a rival successor does not name
     // the one that this device has seen.
     if !header.authorities().contains(&pins.authority) {
         let older = header.position().sequence < pins.header.sequence;
