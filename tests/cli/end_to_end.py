@@ -700,6 +700,18 @@ def a_device_state_that_cannot_be_kept_is_named(w):
 
 
 @test
+def a_file_that_says_that_it_is_empty_is_not_cut(w):
+    w.new_vault()
+    w.kluis("cp", "/proc/version", ":version")
+    assert w.kluis("cat", "version").out == Path("/proc/version").read_text()
+    long = Path("/proc/kallsyms")
+    if not long.exists() or len(long.read_bytes()) <= 1 << 20:
+        return
+    assert "would be cut" in w.kluis("cp", long, ":long", code=1).err
+    w.kluis("cat", "long", code=16)
+
+
+@test
 def no_vault_there(w):
     w.kluis("ls", "--vault", "./nothing", code=10)
     assert not w.path("nothing").exists()

@@ -480,6 +480,11 @@ impl Transfer {
                 .map_err(failed)?;
             // Here nothing has been sent yet, so nothing torn is stored.
             unchanged(&file)?;
+            if content.len() as u64 > SMALL {
+                let hint = "copy it through a pipe, as `kluis cp - :NAME`";
+                let message = "it holds more than it says, and would be cut";
+                return Err(Failure::new(Exit::Error, "io", message, hint));
+            }
             self.progress.advance(size);
             self.ask(
                 to.opened
