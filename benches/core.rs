@@ -10,9 +10,8 @@ use argon2::Argon2;
 use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit};
 use kluis_crypto::{
-    CHUNK_LENGTH, Credential, DecodedSegment, Entry, FolderNames, Header, KdfCeiling, KdfParams,
-    Ledger, Metadata, Opener, Password, SEALED_CHUNK_LENGTH, Sealer, VaultPath, VaultSecrets,
-    make_slot,
+    CHUNK_LENGTH, Credential, DecodedSegment, Entry, Header, KdfCeiling, KdfParams, Ledger,
+    Metadata, Opener, Password, SEALED_CHUNK_LENGTH, Sealer, VaultPath, VaultSecrets, make_slot,
 };
 use std::hint::black_box;
 use std::time::Instant;
@@ -30,7 +29,7 @@ const NAMES: u32 = 10_000;
 
 fn main() -> Result {
     let credential = Credential::from(Password::new("correct horse battery staple"));
-    let secrets = VaultSecrets::make()?;
+    let secrets = VaultSecrets::make(0)?;
     let entry = Entry::first(&secrets, false, 0)?;
     let slot = make_slot(&secrets, &credential, KdfParams::default(), 0)?;
     let header = Header::first(&secrets, entry.position(), slot, 0)?;
@@ -47,8 +46,14 @@ fn main() -> Result {
 fn contents(header: &Header, ledger: &Ledger) -> Result {
     let path = VaultPath::parse("folder/object")?;
     let vault = header.vault();
-    let sealer = Sealer::new(&vault, ledger, &path, 1, &Metadata::default(), None)?;
-    let opener = Opener::new(sealer.header(), &vault, header.suite(), ledger, &path)?;
+    let sealer = Sealer::new(&vault, ledger.tree(), &path, 1, &Metadata::default(), None)?;
+    let opener = Opener::new(
+        sealer.header(),
+        &vault,
+        header.suite(),
+        ledger.tree(),
+        &path,
+    )?;
     let bare = ChaCha20Poly1305::new(&[7; 32].into());
 
     let mut sealed = vec![1; UNIT * SEALED_CHUNK_LENGTH];
@@ -107,7 +112,7 @@ fn nonce(index: usize) -> chacha20poly1305::Nonce {
 
 /// Names of a folder, as a listing decrypts them.
 fn names(ledger: &Ledger) -> Result {
-    let names = FolderNames::of(ledger.root());
+    let names = ledger.tree().names(None);
     let stored: Vec<_> = (0..NAMES)
         .map(|number| names.encrypt(&format!("IMG_{number:06}.jpg")).name)
         .collect();

@@ -12,7 +12,7 @@ use futures_util::TryStreamExt;
 use kluis::object_store::memory::InMemory;
 use kluis::object_store::{ObjectStore, ObjectStoreExt};
 use kluis::{Credential, KdfParams, Keyfile, Password, RecoveryPhrase, Vault, VaultOptions};
-use kluis_crypto::{DeviceKey, Header, Pins, RecordHash};
+use kluis_crypto::{Accepted, DeviceKey, Fingerprint, Header, Pins, RecordHash};
 use kluis_fuzz::{DEVICE, LONG, OBJECTS, pattern};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -146,6 +146,11 @@ async fn run() -> Result {
         ledger: header.ledger(),
         kdf_floor: Some(cheap),
         unconfirmed: vec![RecordHash::of(b"an entry")],
+        accepted: vec![Accepted {
+            name: "photos".to_owned(),
+            letter: "0123456789abcdef0123456789abcdef".parse()?,
+            grantor: Fingerprint::from_bytes([3; 16]),
+        }],
     };
     let key = DeviceKey::from_bytes(&DEVICE.1)?;
     seed("pins", "pins", &[&pins.seal(&key, DEVICE.0)?])?;

@@ -17,8 +17,8 @@ use kluis::object_store::path::Path;
 use kluis::object_store::{ObjectStore, ObjectStoreExt};
 use kluis::{Address, VaultOptions};
 use kluis_crypto::{
-    CHUNK_LENGTH, Card, Credential, DecodedSegment, DeviceKey, Entry, FolderNames, HEADER_LENGTH,
-    Header, Identity, IdentityFile, KdfCeiling, Ledger, Opener, Password, Pins, RecoveryKit,
+    CHUNK_LENGTH, Card, Credential, DecodedSegment, DeviceKey, Entry, HEADER_LENGTH, Header,
+    Identity, IdentityFile, KdfCeiling, Ledger, Opener, Password, Pins, RecoveryKit,
     RecoveryPhrase, SEALED_CHUNK_LENGTH, TAG_LENGTH, VaultId, VaultPath, VaultSecrets,
     chunk_offset, plaintext_length,
 };
@@ -144,7 +144,7 @@ pub fn object(data: &[u8]) {
     };
     let (head, chunks) = stored.split_first_chunk::<HEADER_LENGTH>().expect("long");
     let (vault, suite) = (SAMPLE.header.vault(), SAMPLE.header.suite());
-    let Ok(opener) = Opener::new(head, &vault, suite, &SAMPLE.ledger, &path) else {
+    let Ok(opener) = Opener::new(head, &vault, suite, SAMPLE.ledger.tree(), &path) else {
         return;
     };
     opener.metadata(None).expect("an authentic header");
@@ -181,7 +181,7 @@ fn open(opener: &Opener, first: usize, chunks: &[u8]) -> Option<Vec<u8>> {
 
 /// A name in the store, the object beside a long one, and a path of the user's.
 pub fn name(data: &[u8]) {
-    let names = FolderNames::of(SAMPLE.ledger.root());
+    let names = SAMPLE.ledger.tree().names(None);
     let (stored, beside) = match data.iter().position(|byte| *byte == b'\n') {
         Some(at) => (&data[..at], &data[at + 1..]),
         None => (data, &[][..]),
@@ -202,7 +202,7 @@ pub fn name(data: &[u8]) {
         return;
     };
     assert_eq!(path.as_str(), stored);
-    let Ok(place) = SAMPLE.ledger.root().store_path(&path) else {
+    let Ok(place) = SAMPLE.ledger.tree().store_path(&path) else {
         return;
     };
     let mut names = names;

@@ -54,6 +54,11 @@ impl IdentitySuite {
 pub struct Fingerprint([u8; 16]);
 
 impl Fingerprint {
+    /// Of these bits.
+    pub fn from_bytes(bits: [u8; 16]) -> Self {
+        Self(bits)
+    }
+
     /// The bits themselves.
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
@@ -386,7 +391,6 @@ impl Card {
     }
 
     /// Checks a signature of the identity.
-    #[allow(dead_code, reason = "grants are to come")]
     pub(crate) fn verify(
         &self,
         domain: &'static [u8],

@@ -1,5 +1,4 @@
-//! Collections: a name key, and one content key for each epoch
-//! (docs/FORMAT.md, section 5).
+//! Collections: one content key for each epoch (docs/FORMAT.md, section 5).
 
 use crate::kdf::Label;
 use crate::name::VaultPath;
@@ -21,19 +20,19 @@ secret_key! {
 }
 
 impl ContentKey {
-    /// `T_{i+1} = KDF(T_i, "sub", segment)`, `IK = KDF(T_parent, "obj", last segment)`
+    /// `T_{i+1} = KDF(T_i, "sub", segment)`
+    pub(crate) fn folder<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut folder = self.duplicate();
+        for segment in segments {
+            folder = Self::derive(folder.expose_secret(), Label::SUB, &[segment.as_bytes()]);
+        }
+        folder
+    }
+
+    /// `IK = KDF(T_parent, "obj", last segment)`
     pub(crate) fn object_key(&self, path: &VaultPath) -> ObjectKey {
         let (folders, last) = path.split_last();
-        let mut parent: Option<ContentKey> = None;
-        for folder in folders {
-            let key = parent.as_ref().unwrap_or(self);
-            parent = Some(ContentKey::derive(
-                key.expose_secret(),
-                Label::SUB,
-                &[folder.as_bytes()],
-            ));
-        }
-        let parent = parent.as_ref().unwrap_or(self);
+        let parent = self.folder(folders);
         ObjectKey::derive(parent.expose_secret(), Label::OBJECT, &[last.as_bytes()])
     }
 }
@@ -55,40 +54,84 @@ impl Epoch {
     }
 }
 
-/// A collection of objects that are shared and revoked together. A vault begins
-/// with one, its root.
+impl Epoch {
+    pub(crate) fn duplicate(&self) -> Self {
+        Self {
+            key: self.key.duplicate(),
+            ..*self
+        }
+    }
+}
+
+/// Objects that are shared and revoked together: those below the folder that the
+/// collection is mounted at. A vault begins with one, at its top.
 #[derive(Debug)]
 pub struct Collection {
     pub(crate) id: CollectionId,
+    /// The folder that it begins at; none at the top of its tree. A mount is for ever.
+    pub(crate) mount: Option<VaultPath>,
     pub(crate) padded: bool,
-    pub(crate) name_key: NameKey,
-    /// Epochs below are refused.
+    /// Epochs below are refused, and with the first of them all that the
+    /// collection took over from the one around it.
     pub(crate) floor: u32,
+    /// Nothing is written any more under the keys that are held here since this
+    /// ledger sequence: the folder was mounted apart, or its epoch closed and the
+    /// next key did not come.
+    pub(crate) closed: Option<u64>,
     /// In the order of `Epoch::order`. Not empty.
     pub(crate) epochs: Vec<Epoch>,
 }
 
 impl Collection {
-    pub(crate) fn make(padded: bool) -> Result<Self> {
+    /// The first epoch of a collection at the top of a vault. That of a mounted one
+    /// has the next number, and 0 stands for what it took over.
+    const FIRST_AT_TOP: u32 = 0;
+
+    pub(crate) fn make(mount: Option<VaultPath>, padded: bool) -> Result<Self> {
         let mut id = CollectionId([0; 16]);
         random::fill(&mut id.0)?;
-        let epoch = Epoch {
-            number: 0,
-            opened: 0,
-            orphan: false,
-            key: ContentKey::make()?,
-        };
-        Ok(Self {
-            id,
-            padded,
-            name_key: NameKey::make()?,
-            floor: 0,
-            epochs: vec![epoch],
-        })
+        Ok(Self::with_key(id, mount, padded, 0, ContentKey::make()?))
     }
 
-    pub(crate) fn current(&self) -> Option<&Epoch> {
+    pub(crate) fn with_key(
+        id: CollectionId,
+        mount: Option<VaultPath>,
+        padded: bool,
+        opened: u64,
+        key: ContentKey,
+    ) -> Self {
+        let number = Self::FIRST_AT_TOP + u32::from(mount.is_some());
+        Self {
+            id,
+            mount,
+            padded,
+            floor: 0,
+            closed: None,
+            epochs: vec![Epoch {
+                number,
+                opened,
+                orphan: false,
+                key,
+            }],
+        }
+    }
+
+    pub(crate) fn duplicate(&self) -> Self {
+        Self {
+            mount: self.mount.clone(),
+            epochs: self.epochs.iter().map(Epoch::duplicate).collect(),
+            ..*self
+        }
+    }
+
+    /// The newest epoch of the chain.
+    pub(crate) fn last(&self) -> Option<&Epoch> {
         self.epochs.iter().rfind(|epoch| !epoch.orphan)
+    }
+
+    /// The epoch that is written under.
+    pub(crate) fn current(&self) -> Option<&Epoch> {
+        self.last().filter(|_| self.closed.is_none())
     }
 
     pub(crate) fn insert(&mut self, epoch: Epoch) {
@@ -108,7 +151,7 @@ impl Collection {
     pub(crate) fn is_in_order(&self, sequence: u64) -> bool {
         let chain: Vec<&Epoch> = self.epochs.iter().filter(|e| !e.orphan).collect();
         self.epochs.is_sorted_by_key(Epoch::order)
-            && chain.last().is_some_and(|last| last.opened < sequence)
+            && chain.last().is_none_or(|last| last.opened < sequence)
             && chain
                 .windows(2)
                 .all(|e| e[0].number < e[1].number && e[0].opened <= e[1].opened)
@@ -120,6 +163,12 @@ impl Collection {
             .iter()
             .find(|e| !e.orphan && e.number > number)
             .map(|e| e.opened)
+            .or(self.closed)
+    }
+
+    /// The sequence of the entry that mounted it.
+    pub(crate) fn opened(&self) -> u64 {
+        self.epochs.first().map_or(0, |epoch| epoch.opened)
     }
 
     /// Its id.

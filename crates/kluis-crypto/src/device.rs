@@ -2,7 +2,9 @@
 //! (docs/FORMAT.md, section 9, part one): pins that make an older or another
 //! vault under a known address an error.
 
+use crate::card::Fingerprint;
 use crate::cbor::{Reader, Record, Writer};
+use crate::grant::LetterName;
 use crate::header::check_magic;
 use crate::kdf::Label;
 use crate::message::{self, Place};
@@ -80,6 +82,19 @@ pub struct Pins {
     pub kdf_floor: Option<KdfParams>,
     /// Ledger entries written here whose claim was not read back yet.
     pub unconfirmed: Vec<RecordHash>,
+    /// Grants that were accepted here.
+    pub accepted: Vec<Accepted>,
+}
+
+/// A grant that was accepted, and from whom it has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The name that the shared folder has here.
+    pub name: String,
+    /// Where its first letter lies.
+    pub letter: LetterName,
+    /// The grantor.
+    pub grantor: Fingerprint,
 }
 
 impl Pins {
@@ -87,6 +102,8 @@ impl Pins {
     pub const MAX_LENGTH: usize = 1 << 18;
     const MAGIC: [u8; 4] = *b"KLS1";
     const MAX_UNCONFIRMED: usize = 4_096;
+    /// At most this many grants are accepted on one device for one address.
+    pub const MAX_ACCEPTED: usize = 1_024;
     const MAX_ADDRESS: usize = 8_192;
     const KIND: &str = "pins";
     /// The vault is not known before the file is open.
@@ -109,6 +126,9 @@ impl Pins {
     pub fn seal(&self, key: &DeviceKey, address: &str) -> Result<Vec<u8>> {
         if self.unconfirmed.len() > Self::MAX_UNCONFIRMED {
             return Err(Error::LimitExceeded("unconfirmed entries of a device"));
+        }
+        if self.accepted.len() > Self::MAX_ACCEPTED {
+            return Err(Error::LimitExceeded("accepted grants of a device"));
         }
         let key = key.pins_key(address)?;
         let mut record = Self::MAGIC.to_vec();
@@ -156,7 +176,7 @@ fn read_position(from: &mut Reader<'_>) -> Result<Position> {
 
 impl Record for Pins {
     fn write(&self, to: &mut Writer) {
-        to.array(6)
+        to.array(7)
             .bytes(self.vault.as_bytes())
             .bytes(&self.authority);
         write_position(&self.header, to);
@@ -166,10 +186,17 @@ impl Record for Pins {
         for hash in &self.unconfirmed {
             to.bytes(hash.as_bytes());
         }
+        to.array(self.accepted.len());
+        for accepted in &self.accepted {
+            to.array(3)
+                .text(&accepted.name)
+                .bytes(&accepted.letter.0)
+                .bytes(accepted.grantor.as_bytes());
+        }
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self> {
-        from.array(6)?;
+        from.array(7)?;
         let vault = VaultId(*from.fixed()?);
         let authority = *from.fixed()?;
         let header = read_position(from)?;
@@ -179,6 +206,15 @@ impl Record for Pins {
         for _ in 0..from.array_up_to(Self::MAX_UNCONFIRMED)? {
             unconfirmed.push(RecordHash(*from.fixed()?));
         }
+        let mut accepted = Vec::new();
+        for _ in 0..from.array_up_to(Self::MAX_ACCEPTED)? {
+            from.array(3)?;
+            accepted.push(Accepted {
+                name: from.text(1_023)?.to_owned(),
+                letter: LetterName(*from.fixed()?),
+                grantor: Fingerprint::from_bytes(*from.fixed()?),
+            });
+        }
         Ok(Self {
             vault,
             authority,
@@ -186,6 +222,7 @@ impl Record for Pins {
             ledger,
             kdf_floor,
             unconfirmed,
+            accepted,
         })
     }
 }
@@ -209,6 +246,7 @@ mod tests {
             ledger: position(70),
             kdf_floor: Some(KdfParams::MOBILE),
             unconfirmed: vec![RecordHash::of(b"a"), RecordHash::of(b"b")],
+            accepted: Vec::new(),
         }
     }
 

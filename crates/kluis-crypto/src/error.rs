@@ -19,12 +19,21 @@ pub enum Error {
     /// A stored value, or a machine's memory, is over a limit; nothing was allocated for it.
     #[error("over a limit: {0}")]
     LimitExceeded(&'static str),
+    /// What the caller names is not there.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
     /// The caller gave something that cannot be used.
     #[error("{0}")]
     InvalidInput(Cow<'static, str>),
     /// The store shows a control record older than one that newer records name.
     #[error("the store shows an older state than one it already held: {0}")]
     Stale(&'static str),
+    /// A card or signature is not that of who is meant; nothing was sealed to it.
+    #[error("not the identity that was verified; compare its fingerprint with its owner")]
+    UntrustedIdentity,
+    /// The keys at hand do not reach this: it was not given, or was taken back.
+    #[error("no access: {0}")]
+    AccessDenied(&'static str),
     /// Two different signed records claim the same place.
     #[error("two different signed records claim the same place: {0}")]
     Forked(&'static str),

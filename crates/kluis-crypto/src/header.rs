@@ -2,8 +2,10 @@
 //! (docs/FORMAT.md, section 3).
 
 use crate::authority::{Authorities, Authority, AuthoritySeed, vault_id};
+use crate::card::IdentitySuite;
 use crate::cbor::{Reader, Record, Writer};
 use crate::credential::{Credential, KdfCeiling};
+use crate::identity::Identity;
 use crate::kdf::{self, Label, domain};
 use crate::ledger::OwnerKey;
 use crate::message::{self, Place};
@@ -12,6 +14,7 @@ use crate::slot::{Slot, SlotKind};
 use crate::{Card, Error, Position, RecordHash, Result, SlotId, VaultId};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+use std::sync::Arc;
 
 secret_key! {
     /// The root of all keys of a vault, VRK: random, made once, replaced only by
@@ -62,16 +65,18 @@ pub struct VaultSecrets {
     state: StateKey,
     /// OK_0, OK_1, …; the last is in force.
     owners: Vec<OwnerKey>,
+    /// Who grants access.
+    identity: Arc<Identity>,
 }
 
 impl VaultSecrets {
     const MAX_OWNERS: usize = 256;
 
-    /// The secrets of a new vault.
+    /// The secrets of a new vault. `now` is in microseconds since 1970.
     ///
     /// # Errors
     /// `Randomness`.
-    pub fn make() -> Result<Self> {
+    pub fn make(now: u64) -> Result<Self> {
         let authority = AuthoritySeed::make()?;
         Ok(Self {
             vault: vault_id(&authority.public_key()),
@@ -79,16 +84,17 @@ impl VaultSecrets {
             authority,
             state: StateKey::make()?,
             owners: vec![OwnerKey::make()?],
+            identity: Arc::new(Identity::make(IdentitySuite::XWing, now)?),
         })
     }
 
-    /// The secrets after a root rotation: a new root key, a new authority and a new
-    /// owner key for what is decided from now on. Whoever held the old ones can
+    /// The secrets after a root rotation: a new root key, a new authority, a new
+    /// identity and a new owner key for what is decided from now on. Whoever held the old ones can
     /// neither read nor sign what comes.
     ///
     /// # Errors
     /// `Randomness`; `LimitExceeded` after 255 rotations.
-    pub fn rotated(&self) -> Result<Self> {
+    pub fn rotated(&self, now: u64) -> Result<Self> {
         if self.owners.len() == Self::MAX_OWNERS {
             return Err(Error::LimitExceeded("root rotations of one vault"));
         }
@@ -100,7 +106,13 @@ impl VaultSecrets {
             authority: AuthoritySeed::make()?,
             state: self.state.duplicate(),
             owners,
+            identity: Arc::new(self.identity.replaced(now)?),
         })
+    }
+
+    /// Who grants access to this vault, and opens what is granted to its owner.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
     }
 
     pub(crate) fn authority(&self) -> &AuthoritySeed {
@@ -120,6 +132,7 @@ impl VaultSecrets {
             authority: AuthoritySeed::init_with(|_| {}),
             state: StateKey::init_with(|_| {}),
             owners,
+            identity: Arc::new(Identity::make(IdentitySuite::X25519, 0).unwrap()),
         }
     }
 
@@ -153,6 +166,7 @@ struct Wrapped {
     authority: AuthoritySeed,
     state: StateKey,
     owners: Vec<OwnerKey>,
+    identity: Arc<Identity>,
 }
 
 impl Record for Wrapped {
@@ -164,7 +178,7 @@ impl Record for Wrapped {
         for owner in &self.owners {
             to.bytes(owner.expose_secret());
         }
-        to.array(0);
+        to.bytes(&self.identity.to_secret_bytes());
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self> {
@@ -180,13 +194,13 @@ impl Record for Wrapped {
         if owners.is_empty() {
             return Err(Error::Tampered);
         }
-        if from.array_up_to(usize::MAX)? != 0 {
-            return Err(Error::UnsupportedFormat("further secrets in the header"));
-        }
         Ok(Self {
             authority: AuthoritySeed::init_with(|out| *out = *authority),
             state: StateKey::init_with(|out| *out = *state),
             owners,
+            identity: Arc::new(Identity::from_secret_bytes(
+                from.bytes(Identity::MAX_SECRET)?,
+            )?),
         })
     }
 }
@@ -504,6 +518,7 @@ impl Header {
             authority: secrets.authority.duplicate(),
             state: secrets.state.duplicate(),
             owners: secrets.owners.iter().map(OwnerKey::duplicate).collect(),
+            identity: Arc::clone(&secrets.identity),
         };
         let key = VaultSecrets::wrap_key(&secrets.root, &body.vault);
         let place = body.sequence.to_be_bytes();
@@ -590,6 +605,7 @@ impl Header {
             authority,
             state,
             owners,
+            identity,
         } = Wrapped::decode(&wrapped)?;
         if authority.public_key() != *self.authorities.current() {
             return Err(Error::Tampered);
@@ -600,6 +616,7 @@ impl Header {
             authority,
             state,
             owners,
+            identity,
         })
     }
 
@@ -797,7 +814,7 @@ pub(crate) mod tests {
     fn rotations_are_bounded() {
         let mut vault = Vault::make(false, &phrase(1));
         for sequence in 1..256 {
-            let after = vault.secrets.rotated().unwrap();
+            let after = vault.secrets.rotated(0).unwrap();
             let slot = make_slot(&after, &phrase(1), cheap(), 1).unwrap();
             // As if each rotation's entry had been appended.
             let ledger = Position {
@@ -811,7 +828,7 @@ pub(crate) mod tests {
             vault.secrets = after;
         }
         assert!(matches!(
-            vault.secrets.rotated(),
+            vault.secrets.rotated(0),
             Err(Error::LimitExceeded(_))
         ));
         let header = Header::parse(vault.header().as_bytes()).unwrap();
@@ -1072,7 +1089,7 @@ pub(crate) mod tests {
     #[test]
     fn a_new_authority_signed_by_the_old_one_takes_over() {
         let vault = Vault::make(false, &phrase(1));
-        let mut secrets = vault.secrets.rotated().unwrap();
+        let mut secrets = vault.secrets.rotated(0).unwrap();
         secrets.authority = AuthoritySeed::make().unwrap();
         let key = secrets.authority.public_key();
         let succession = |from: u64, signed_from: u64| {
@@ -1105,7 +1122,7 @@ pub(crate) mod tests {
             assert_eq!(check(&new).is_ok(), sequence >= 7);
         }
         // A seed that is not the authority's in force is refused on opening.
-        let mut wrong = secrets.rotated().unwrap();
+        let mut wrong = secrets.rotated(0).unwrap();
         wrong.authority = vault.secrets.authority.duplicate();
         assert!(matches!(
             header.next(&wrong, header.ledger(), header.slots().to_vec(), 1),
@@ -1137,6 +1154,7 @@ pub(crate) mod tests {
             owners: (0..owners)
                 .map(|_| vault.secrets.owners[0].duplicate())
                 .collect(),
+            identity: Arc::clone(&vault.secrets.identity),
         };
         let good = secrets(&vault.secrets.authority, 1).encode();
         assert_eq!(with(&good), Ok(()));
@@ -1146,9 +1164,11 @@ pub(crate) mod tests {
         assert_eq!(with(&none), Err(Error::Tampered));
         let many = secrets(&vault.secrets.authority, 257).encode();
         assert!(matches!(with(&many), Err(Error::LimitExceeded(_))));
-        // Further secrets: an array of one in place of the empty one at the end.
-        let further = [&good[..good.len() - 1], &[0x81, 0x83, 1, 0x40, 0x40]].concat();
-        assert!(matches!(with(&further), Err(Error::UnsupportedFormat(_))));
+        // An identity that is cut short.
+        let identity = vault.secrets.identity.to_secret_bytes();
+        let at = good.len() - identity.len();
+        let cut = [&good[..at - 2], &[0x42], &identity[..2]].concat();
+        assert_eq!(with(&cut), Err(Error::Tampered));
         for length in 0..good.len() {
             assert_eq!(with(&good[..length]), Err(Error::Tampered));
         }
@@ -1240,8 +1260,8 @@ pub(crate) mod tests {
     fn without_randomness_there_is_no_vault() {
         let vault = Vault::make(false, &phrase(1));
         scripted::with(Source::Broken, || {
-            assert!(matches!(VaultSecrets::make(), Err(Error::Randomness)));
-            assert!(matches!(vault.secrets.rotated(), Err(Error::Randomness)));
+            assert!(matches!(VaultSecrets::make(0), Err(Error::Randomness)));
+            assert!(matches!(vault.secrets.rotated(0), Err(Error::Randomness)));
             assert!(matches!(
                 make_slot(&vault.secrets, &phrase(1), cheap(), 1),
                 Err(Error::Randomness)

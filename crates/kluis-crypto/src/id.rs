@@ -61,6 +61,10 @@ id! {
     SlotId, 16, "a slot id has 32 digits 0-9 a-f"
 }
 id! {
+    /// Names a grant: random.
+    GrantId, 16, "the id of a grant has 32 digits 0-9 a-f"
+}
+id! {
     /// SHA-256 of a whole control record.
     RecordHash, 32, "a hash has 64 digits 0-9 a-f"
 }

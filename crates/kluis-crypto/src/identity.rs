@@ -124,6 +124,9 @@ impl Identity {
         &self.card
     }
 
+    /// Bytes of the longest encoding of the secrets.
+    pub(crate) const MAX_SECRET: usize = 1_024;
+
     /// The one encoding of the secrets, from which the whole identity follows.
     pub(crate) fn to_secret_bytes(&self) -> Zeroizing<Vec<u8>> {
         Secrets {

@@ -40,6 +40,9 @@ labels! {
     PHRASE = "phrase",
     #[allow(dead_code, reason = "no credential opens a keychain slot yet")]
     CHAIN_SECRET = "chain-secret",
+    NOTICE = "notice",
+    LETTER_LABEL = "letter-label",
+    LETTER_KEY = "letter-key",
     PIN_FILE = "pin-file",
     #[allow(dead_code, reason = "the second part of device state has no content yet")]
     DEVICE_OBJECTS = "device-objects",
@@ -60,9 +63,11 @@ pub(crate) mod domain {
     pub(crate) const FINGERPRINT: &[u8] = b"kluis/v1/fingerprint\0";
     pub(crate) const REPLACEMENT: &[u8] = b"kluis/v1/replacement\0";
     pub(crate) const GRANT: &[u8] = b"kluis/v1/grant\0";
+    pub(crate) const STATEMENT: &[u8] = b"kluis/v1/statement\0";
     pub(crate) const DEVICE: &[u8] = b"kluis/v1/device\0";
     #[cfg(test)]
     pub(crate) const ALL: &[&[u8]] = &[
+        STATEMENT,
         VAULT,
         HEADER,
         LEDGER,

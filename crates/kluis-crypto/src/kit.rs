@@ -154,13 +154,13 @@ mod tests {
     const END: &str = "-----END KLUIS RECOVERY KIT-----";
 
     fn vault() -> (Header, Vec<Entry>) {
-        let secrets = VaultSecrets::make().unwrap();
+        let secrets = VaultSecrets::make(0).unwrap();
         let phrase = Credential::from(RecoveryPhrase::generate().unwrap());
         let first = Entry::first(&secrets, false, 1).unwrap();
         let slot = make_slot(&secrets, &phrase, crate::KdfParams::default(), 1).unwrap();
         let header = Header::first(&secrets, first.position(), slot, 1).unwrap();
         let ledger = Ledger::read(first.position(), [first.clone()], &header, &secrets).unwrap();
-        let second = ledger.next(&header, &secrets, 2).unwrap();
+        let second = ledger.catch_up(&header, &secrets, 2).unwrap();
         (header, vec![first, second])
     }
 

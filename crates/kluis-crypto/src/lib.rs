@@ -35,9 +35,11 @@ mod authority;
 mod card;
 mod cbor;
 mod collection;
+mod contact;
 mod credential;
 mod device;
 mod error;
+mod grant;
 mod header;
 mod id;
 mod identity;
@@ -57,23 +59,27 @@ mod signature;
 mod slot;
 #[cfg(test)]
 mod testing;
+mod tree;
 #[cfg(test)]
 mod vectors;
 
 pub use authority::Authorities;
 pub use card::{Card, Fingerprint, IdentitySuite, Replacement};
 pub use collection::Collection;
+pub use contact::{Contact, Recipient, Trust};
 pub use credential::{Credential, KdfCeiling, KdfParams, Keyfile, Password, RecoveryPhrase};
-pub use device::{DeviceKey, Pins};
+pub use device::{Accepted, DeviceKey, Pins};
 pub use error::{Error, Result};
+pub use grant::{GrantRecord, LetterName, Share, Statement, Terms, bundle_path};
 pub use header::{Header, Suite, VaultSecrets, make_device_slot, make_slot};
-pub use id::{CollectionId, Position, RecordHash, SlotId, VaultId};
+pub use id::{CollectionId, GrantId, Position, RecordHash, SlotId, VaultId};
 pub use identity::{Identity, IdentityFile};
 pub use kit::RecoveryKit;
-pub use ledger::{Entry, Ledger};
+pub use ledger::{Appended, Decision, Entry, Ledger};
 pub use name::{DecodedSegment, FolderNames, StoredPath, StoredSegment, VaultPath, objects_prefix};
 pub use object::{
     CHUNK_LENGTH, Filler, HEADER_LENGTH, Metadata, Mtime, Opener, SEALED_CHUNK_LENGTH, Sealer,
     TAG_LENGTH, chunk_offset, plaintext_length, sealed_length,
 };
 pub use slot::{Slot, SlotKind};
+pub use tree::{Past, Tree};

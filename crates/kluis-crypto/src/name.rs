@@ -2,7 +2,7 @@
 //! is encrypted by itself under keys of its folder, deterministically, so that
 //! an object is found without an index and folders can be listed.
 
-use crate::collection::{Collection, NameKey};
+use crate::collection::NameKey;
 use crate::kdf::{self, Label, domain};
 use crate::secret::secret_key;
 use crate::{Error, Result};
@@ -19,8 +19,6 @@ use subtle::ConstantTimeEq;
 const MAX_SEGMENT: usize = 1_023;
 /// Longest segment that is stored under its own encryption.
 const MAX_SHORT: usize = 127;
-/// Longest path below the vault as it is stored: what S3 takes for a key.
-const MAX_STORED_PATH: usize = 1_024;
 const BLOCK: usize = 16;
 const IV: usize = 16;
 /// Where objects lie below the vault's prefix.
@@ -81,6 +79,38 @@ impl VaultPath {
     /// Its segments.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         self.0.split('/')
+    }
+
+    /// Longer folders cannot hold an object: each segment takes more in the store
+    /// than it has, which takes 1,024 bytes of path.
+    pub(crate) const MAX_MOUNT: usize = 32_768;
+
+    /// The folders that it lies in, from the top down.
+    pub(crate) fn folders(&self) -> impl Iterator<Item = VaultPath> {
+        let ends = self.0.match_indices('/').map(|(at, _)| at);
+        ends.map(|end| Self(self.0[..end].to_owned()))
+    }
+
+    /// The rest of it below a folder, or below the top, unless it lies elsewhere.
+    pub fn below(&self, folder: Option<&Self>) -> Option<Self> {
+        let Some(folder) = folder else {
+            return Some(self.clone());
+        };
+        let rest = self.0.strip_prefix(&folder.0)?.strip_prefix('/')?;
+        Some(Self(rest.to_owned()))
+    }
+
+    /// The path of something below it.
+    pub(crate) fn join(folder: Option<&Self>, below: &Self) -> Self {
+        match folder {
+            Some(folder) => Self(format!("{folder}/{below}")),
+            None => below.clone(),
+        }
+    }
+
+    /// Its last segment.
+    pub fn name(&self) -> &str {
+        self.split_last().1
     }
 
     pub(crate) fn split_last(&self) -> (impl Iterator<Item = &str>, &str) {
@@ -152,12 +182,7 @@ pub struct FolderNames {
 }
 
 impl FolderNames {
-    /// The names of a collection's own folder.
-    pub fn of(collection: &Collection) -> Self {
-        Self::new(collection.name_key.duplicate())
-    }
-
-    fn new(key: NameKey) -> Self {
+    pub(crate) fn new(key: NameKey) -> Self {
         let siv = SivKey::derive(key.expose_secret(), Label::SIV, &[]);
         let cipher = NameCipherKey::derive(key.expose_secret(), Label::NAME, &[]);
         Self {
@@ -304,42 +329,6 @@ fn long_name(sealed: &[u8]) -> String {
     format!("~{}", BASE32HEX.encode(&hash))
 }
 
-impl Collection {
-    /// Where an object, or a folder, lies in the store.
-    ///
-    /// # Errors
-    /// `InvalidInput` where the stored path is longer than 1,024 bytes.
-    pub fn store_path(&self, path: &VaultPath) -> Result<StoredPath> {
-        let mut names = FolderNames::of(self);
-        let mut stored = StoredPath {
-            path: OBJECTS.to_owned(),
-            long_names: Vec::new(),
-        };
-        let mut segments = path.segments().peekable();
-        while let Some(segment) = segments.next() {
-            let StoredSegment { name, long_name } = names.encrypt(segment);
-            stored.path.push('/');
-            stored.path.push_str(&name);
-            if let Some(record) = long_name {
-                stored
-                    .long_names
-                    .push((format!("{}~", stored.path), record));
-            }
-            if segments.peek().is_some() {
-                names = names.child(segment);
-            }
-        }
-        // The object beside a long last segment has the longest path.
-        let beside = stored.long_names.last().map_or(0, |(path, _)| path.len());
-        if stored.path.len().max(beside) > MAX_STORED_PATH {
-            return Err(Error::invalid(
-                "the path is too long: encrypted it takes more than the 1,024 bytes that stores allow; use shorter or fewer folders",
-            ));
-        }
-        Ok(stored)
-    }
-}
-
 /// The prefix of everything that objects lie under.
 pub fn objects_prefix() -> &'static str {
     OBJECTS
@@ -348,6 +337,7 @@ pub fn objects_prefix() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tree::Tree;
     use proptest::prelude::*;
 
     fn folder() -> FolderNames {
@@ -475,7 +465,7 @@ mod tests {
 
     #[test]
     fn stored_paths_are_bounded() {
-        let collection = Collection::make(false).unwrap();
+        let tree = Tree::of_vault(NameKey::init_with(|key| *key = [7; 32]));
         // 52 characters a folder; the last segment is long and takes 53, and the
         // object beside it one more.
         let path = |folders: usize, last: &str| {
@@ -483,19 +473,19 @@ mod tests {
             VaultPath::parse(&path).unwrap()
         };
         let long = "n".repeat(128);
-        let stored = collection.store_path(&path(18, &long)).unwrap();
+        let stored = tree.store_path(&path(18, &long)).unwrap();
         assert_eq!(stored.path.len(), 1 + 18 * 53 + 54);
         assert_eq!(stored.long_names[0].0.len(), stored.path.len() + 1);
-        let found = collection.store_path(&path(19, &long));
+        let found = tree.store_path(&path(19, &long));
         assert!(matches!(found, Err(Error::InvalidInput(_))));
         // 1,024 characters, and 1,025 beside them.
         let exact = |last: &str| {
             let wide = [127, 50, 20].map(|n| "w".repeat(n)).join("/");
             VaultPath::parse(&format!("{wide}/{}{last}", "f/".repeat(10))).unwrap()
         };
-        let stored = collection.store_path(&exact("last")).unwrap();
-        assert_eq!(stored.path.len() - 52 + 53, MAX_STORED_PATH);
-        let found = collection.store_path(&exact(&long));
+        let stored = tree.store_path(&exact("last")).unwrap();
+        assert_eq!(stored.path.len() - 52 + 53, 1_024);
+        let found = tree.store_path(&exact(&long));
         assert!(matches!(found, Err(Error::InvalidInput(_))));
     }
 

@@ -2,16 +2,15 @@
 
 use crate::aead::{Aead, TAG};
 use crate::cbor::{Reader, Record, Writer};
-use crate::collection::ObjectKey;
 use crate::header::Suite;
 use crate::kdf::{Label, domain};
-use crate::ledger::Ledger;
 use crate::message::{
     self, CHUNK, COMMITMENT, MAX_CHUNKS, MessageCipher, Place, SALT, SEALED_CHUNK,
 };
 use crate::name::VaultPath;
 use crate::padding::padme;
 use crate::secret::secret_key;
+use crate::tree::Tree;
 use crate::{CollectionId, Error, Result, VaultId};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -315,18 +314,18 @@ impl Sealer {
     /// the writer knows. `length` is the length of the content where it is known.
     ///
     /// # Errors
-    /// `InvalidInput` for metadata that cannot be written, `Randomness`.
+    /// `AccessDenied` where the key in force is not at hand, `InvalidInput` for
+    /// metadata that cannot be written, `Randomness`.
     pub fn new(
         vault: &VaultId,
-        ledger: &Ledger,
+        tree: &Tree,
         path: &VaultPath,
         version: u64,
         metadata: &Metadata,
         length: Option<u64>,
     ) -> Result<Self> {
-        let collection = ledger.root();
-        let epoch = collection.current().ok_or(Error::Tampered)?;
-        let key = epoch.key.object_key(path);
+        let (held, epoch) = tree.writer(path)?;
+        let (collection, key) = (held.collection, held.object_key(epoch));
         let salt = message::fresh_salt(key.expose_secret(), &version.to_be_bytes())?;
 
         let mut header = [0; HEADER_LENGTH];
@@ -339,7 +338,7 @@ impl Sealer {
         };
         header[8..12].copy_from_slice(&epoch.number.to_be_bytes());
         // A ledger with more entries is refused when it is read.
-        let stamp = u32::try_from(ledger.head().sequence)
+        let stamp = u32::try_from(tree.head())
             .map_err(|_| Error::LimitExceeded("entries of one ledger"))?;
         header[12..16].copy_from_slice(&stamp.to_be_bytes());
         header[16..24].copy_from_slice(&version.to_be_bytes());
@@ -496,14 +495,15 @@ impl Opener {
     /// Checks a header. The commitment is compared before anything is decrypted.
     ///
     /// # Errors
-    /// `UnsupportedFormat` of a later version. `Stale` where the writer had seen
+    /// `UnsupportedFormat` of a later version. `AccessDenied` for what was written
+    /// before access to it was given. `Stale` where the writer had seen
     /// more of the ledger than is at hand: read it again, and if it stays `Stale`
     /// the store hides a part of it. Otherwise `Tampered`.
     pub fn new(
         header: &[u8; HEADER_LENGTH],
         vault: &VaultId,
         suite: Suite,
-        ledger: &Ledger,
+        tree: &Tree,
         path: &VaultPath,
     ) -> Result<Self> {
         let mut prefix = [0; PREFIX];
@@ -530,44 +530,38 @@ impl Opener {
         let mut commitment = [0; COMMITMENT];
         commitment.copy_from_slice(&header[SALT_END..]);
 
-        let known = u64::from(stamp) <= ledger.head().sequence;
+        let known = u64::from(stamp) <= tree.head();
         let stale = Error::Stale("ledger");
-        let collection = ledger.collection(&collection);
+        let held = tree.held(&collection, path);
         // Entries that are not at hand may hold the key; where the chain's key of
         // the epoch is at hand and does not fit, the object is not what was written.
-        let has_key =
-            collection.is_some_and(|c| c.epochs.iter().any(|e| e.number == epoch && !e.orphan));
-        let refused = if known || has_key {
-            Error::Tampered
-        } else {
-            stale.clone()
+        let has_key = held
+            .as_ref()
+            .is_some_and(|held| held.of_epoch(epoch).any(|e| !e.orphan));
+        let refused = match (has_key, known) {
+            (false, true) if tree.is_partial() => {
+                Error::AccessDenied("written before access was given")
+            }
+            (true, _) | (false, true) => Error::Tampered,
+            (false, false) => stale.clone(),
         };
-        let Some(collection) = collection else {
+        let Some(held) = held else {
             return Err(refused);
         };
-        let mut candidates =
-            collection
-                .epochs
-                .iter()
-                .filter(|e| e.number == epoch)
-                .map(|candidate| {
-                    let key: ObjectKey = candidate.key.object_key(path);
-                    let message = MessageKey::derive(key.expose_secret(), Label::MESSAGE, &[&salt]);
-                    let cipher =
-                        with_context(vault, &prefix, &header[PREFIX..FRAME_END], |context| {
-                            MessageCipher::verify(
-                                message.expose_secret(),
-                                &salt,
-                                context,
-                                &commitment,
-                            )
-                        })?;
-                    Ok((message, cipher))
-                });
+        let mut candidates = held.of_epoch(epoch).map(|candidate| {
+            let key = held.object_key(candidate);
+            let message = MessageKey::derive(key.expose_secret(), Label::MESSAGE, &[&salt]);
+            let cipher = with_context(vault, &prefix, &header[PREFIX..FRAME_END], |context| {
+                MessageCipher::verify(message.expose_secret(), &salt, context, &commitment)
+            })?;
+            Ok((message, cipher))
+        });
         let (message, cipher) = candidates.find_map(|c: Result<_>| c.ok()).ok_or(refused)?;
 
-        let closed = collection.closed_at(epoch);
-        if epoch < collection.floor || closed.is_some_and(|closed| closed <= stamp.into()) {
+        let closed = tree.closed_at(held.collection, epoch, path);
+        if tree.is_below_floor(held.collection, epoch, path)
+            || closed.is_some_and(|closed| closed <= stamp.into())
+        {
             return Err(Error::Tampered);
         }
         if !known {
@@ -718,6 +712,7 @@ impl std::fmt::Debug for Opener {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::Ledger;
     use crate::aead::tests::OPENED;
     use crate::random::scripted::{self, Source};
     use crate::testing::{Vault, flips, pattern, phrase};
@@ -739,8 +734,15 @@ pub(crate) mod tests {
     ) -> (Vec<u8>, Option<Vec<u8>>) {
         let length = known.then_some(content.len() as u64);
         let id = vault.secrets.vault();
-        let sealer =
-            Sealer::new(&id, &vault.ledger(), &path(at), version, metadata, length).unwrap();
+        let sealer = Sealer::new(
+            &id,
+            vault.ledger().tree(),
+            &path(at),
+            version,
+            metadata,
+            length,
+        )
+        .unwrap();
         let mut text = content.to_vec();
         let filler = sealer.filler(content.len() as u64).unwrap();
         text.resize(text.len() + filler.zeros as usize, 0);
@@ -770,7 +772,13 @@ pub(crate) mod tests {
         let ledger = vault.ledger();
         // What counts from here on is the object's.
         OPENED.set(0);
-        Opener::new(header, &id, vault.header().suite(), &ledger, &path(at))
+        Opener::new(
+            header,
+            &id,
+            vault.header().suite(),
+            ledger.tree(),
+            &path(at),
+        )
     }
 
     /// What a careful reader does: header, length, last chunk, all of it.
@@ -934,7 +942,7 @@ pub(crate) mod tests {
         let header = object.first_chunk().unwrap();
         let ledger = vault.ledger();
         OPENED.set(0);
-        let found = Opener::new(header, &id, Suite::V1, &ledger, &path("a/b"));
+        let found = Opener::new(header, &id, Suite::V1, ledger.tree(), &path("a/b"));
         assert_eq!(found.unwrap_err(), Error::Tampered);
         assert_eq!(OPENED.get(), 0);
     }
@@ -966,8 +974,15 @@ pub(crate) mod tests {
         }];
         let id = vault.secrets.vault();
         let forged = |ledger: &Ledger| {
-            let sealer =
-                Sealer::new(&id, ledger, &path("a/b"), 9, &Metadata::default(), None).unwrap();
+            let sealer = Sealer::new(
+                &id,
+                ledger.tree(),
+                &path("a/b"),
+                9,
+                &Metadata::default(),
+                None,
+            )
+            .unwrap();
             seal_chunks(&sealer, b"late")
         };
         assert_eq!(read(&vault, "a/b", &forged(&ledger)), Err(Error::Tampered));
@@ -1004,8 +1019,9 @@ pub(crate) mod tests {
         let header = object.first_chunk().unwrap();
         let id = vault.secrets.vault();
         let mut ledger = vault.ledger();
-        let open =
-            |ledger: &Ledger| Opener::new(header, &id, Suite::V1, ledger, &path("a/b")).map(drop);
+        let open = |ledger: &Ledger| {
+            Opener::new(header, &id, Suite::V1, ledger.tree(), &path("a/b")).map(drop)
+        };
         assert_eq!(open(&ledger), Ok(()));
         ledger.root_mut().floor = 1;
         assert_eq!(open(&ledger), Err(Error::Tampered));
@@ -1028,7 +1044,7 @@ pub(crate) mod tests {
             });
         }
         assert_eq!(ledger.root().epochs.len(), 4);
-        let opener = Opener::new(header, &id, Suite::V1, &ledger, &path("a/b")).unwrap();
+        let opener = Opener::new(header, &id, Suite::V1, ledger.tree(), &path("a/b")).unwrap();
         assert_eq!(get(&opener, &object).as_deref(), Ok(&b"x"[..]));
     }
 
@@ -1157,7 +1173,7 @@ pub(crate) mod tests {
         let vault = plain();
         let id = vault.secrets.vault();
         let new = |metadata: &Metadata| {
-            Sealer::new(&id, &vault.ledger(), &path("a"), 1, metadata, None).map(drop)
+            Sealer::new(&id, vault.ledger().tree(), &path("a"), 1, metadata, None).map(drop)
         };
         assert_eq!(new(&with_attributes(1_400)), Ok(()));
         let pair = |name: &str| Metadata {
@@ -1212,7 +1228,7 @@ pub(crate) mod tests {
         let id = vault.secrets.vault();
         let ledger = vault.ledger();
         let metadata = Metadata::default();
-        let sealer = Sealer::new(&id, &ledger, &path(at), 1, &metadata, Some(0)).unwrap();
+        let sealer = Sealer::new(&id, ledger.tree(), &path(at), 1, &metadata, Some(0)).unwrap();
         let mut header = *sealer.header();
         let mut prefix = [0; PREFIX];
         prefix.copy_from_slice(&header[..PREFIX]);
@@ -1439,8 +1455,9 @@ pub(crate) mod tests {
         let vault = Vault::make(true, &phrase(1));
         let id = vault.secrets.vault();
         let metadata = Metadata::default();
-        let new =
-            |length| Sealer::new(&id, &vault.ledger(), &path("a"), 1, &metadata, length).unwrap();
+        let new = |length| {
+            Sealer::new(&id, vault.ledger().tree(), &path("a"), 1, &metadata, length).unwrap()
+        };
         let known = new(Some(9));
         assert_eq!(
             known.filler(9),
@@ -1467,7 +1484,8 @@ pub(crate) mod tests {
         let ledger = vault.ledger();
         let write = |version, content: &[u8]| {
             let metadata = Metadata::default();
-            let sealer = Sealer::new(&id, &ledger, &path("a"), version, &metadata, None).unwrap();
+            let sealer =
+                Sealer::new(&id, ledger.tree(), &path("a"), version, &metadata, None).unwrap();
             seal_chunks(&sealer, content)
         };
         let salt = |object: &[u8]| object[FRAME_END..SALT_END].to_vec();
@@ -1484,7 +1502,7 @@ pub(crate) mod tests {
         assert_eq!(clone(5), clone(5));
         scripted::with(Source::Broken, || {
             let metadata = Metadata::default();
-            let found = Sealer::new(&id, &ledger, &path("a"), 1, &metadata, None);
+            let found = Sealer::new(&id, ledger.tree(), &path("a"), 1, &metadata, None);
             assert_eq!(found.unwrap_err(), Error::Randomness);
         });
     }

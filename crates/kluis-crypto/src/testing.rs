@@ -30,7 +30,7 @@ pub(crate) struct Vault {
 
 impl Vault {
     pub(crate) fn make(padded: bool, credential: &Credential) -> Self {
-        let secrets = VaultSecrets::make().unwrap();
+        let secrets = VaultSecrets::make(0).unwrap();
         let entry = Entry::first(&secrets, padded, 1_000).unwrap();
         let slot = make_slot(&secrets, credential, cheap(), 1_001).unwrap();
         let header = Header::first(&secrets, entry.position(), slot, 1_002).unwrap();
@@ -63,7 +63,7 @@ impl Vault {
 
     pub(crate) fn append(&mut self) {
         let now = 2_000 + self.entries.len() as u64;
-        let next = self.ledger().next(self.header(), &self.secrets, now);
+        let next = self.ledger().catch_up(self.header(), &self.secrets, now);
         self.entries.push(next.unwrap());
     }
 
@@ -80,7 +80,7 @@ impl Vault {
 
     /// A root rotation, of which the ledger does not know yet.
     pub(crate) fn rotate(&mut self, credentials: &[Credential]) {
-        let secrets = self.secrets.rotated().unwrap();
+        let secrets = self.secrets.rotated(0).unwrap();
         let slots = credentials
             .iter()
             .map(|c| make_slot(&secrets, c, cheap(), 3_000).unwrap())

@@ -1,13 +1,14 @@
 //! Checking a whole vault: every record and object that the store shows.
 
+use crate::access::Control;
 use crate::control::{self, COPIES, Chain, ChainName, HEADER};
 use crate::list::{Decoded, Names};
 use crate::read::{Found, is_object_length};
-use crate::vault::{Control, Vault};
+use crate::vault::Vault;
 use crate::{Error, Result};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
-use kluis_crypto::{FolderNames, Header, objects_prefix};
+use kluis_crypto::{Header, objects_prefix};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use std::sync::Arc;
@@ -49,6 +50,9 @@ pub enum Verdict {
     Fault(Error),
 }
 
+/// A listing, the names in it, and whose it is.
+type Listed = (BoxStream<'static, Result<ObjectMeta>>, Names, Vault);
+
 /// Objects that are checked at a time.
 const AT_ONCE: usize = 8;
 
@@ -65,35 +69,19 @@ impl Vault {
         let prefix = prefix.map(str::to_owned);
         let findings = async move {
             let control = vault.control()?;
-            let below = match &prefix {
-                None => None,
-                Some(prefix) => {
-                    let path = crate::vault::path(prefix)?;
-                    let place = control
-                        .ledger
-                        .root()
-                        .store_path(&path)
-                        .map_err(|e| Error::core(e, prefix))?;
-                    Some(place.path)
+            // The vault's own records lie beside what the folders hold.
+            let whole = prefix.is_none() && control.owner().is_ok();
+            let folders = control.folders(prefix.as_deref())?;
+            let metas = folders.into_iter().map({
+                let vault = vault.clone();
+                move |folder| {
+                    let below = (!whole).then(|| folder.stored.clone());
+                    let listing = vault.backend().list(below.as_deref());
+                    let state = (listing, Names::of(folder), vault.clone());
+                    futures_util::stream::try_unfold(state, Self::decoded)
                 }
-            };
-            let names = Names::root(FolderNames::of(control.ledger.root()));
-            let state = (vault.backend().list(below.as_deref()), names, vault.clone());
-            let places =
-                futures_util::stream::try_unfold(state, async |(mut metas, mut names, vault)| {
-                    let Some(meta) = metas.try_next().await? else {
-                        return Ok(None);
-                    };
-                    let decoded = match meta.location.as_ref().strip_prefix(objects_prefix()) {
-                        Some(rest) if rest.starts_with('/') => Some(
-                            names
-                                .decode(vault.backend(), meta.location.as_ref())
-                                .await?,
-                        ),
-                        _ => None,
-                    };
-                    Ok::<_, Error>(Some(((meta, decoded), (metas, names, vault))))
-                });
+            });
+            let places = futures_util::stream::iter(metas).flatten();
             let judge = move |(meta, decoded): (ObjectMeta, Option<Decoded>)| {
                 let (vault, control) = (vault.clone(), Arc::clone(&control));
                 async move {
@@ -107,6 +95,23 @@ impl Vault {
             Ok::<_, Error>(places.map_ok(judge).try_buffer_unordered(AT_ONCE))
         };
         futures_util::stream::once(findings).try_flatten().boxed()
+    }
+
+    /// The next entry of a listing, and what its name says where it is an object's.
+    async fn decoded(
+        (mut metas, mut names, vault): Listed,
+    ) -> Result<Option<((ObjectMeta, Option<Decoded>), Listed)>> {
+        let Some(meta) = metas.try_next().await? else {
+            return Ok(None);
+        };
+        let place = meta.location.as_ref();
+        let decoded = match place.strip_prefix(objects_prefix()) {
+            Some(rest) if rest.starts_with('/') => {
+                Some(names.decode(vault.backend(), place).await?)
+            }
+            _ => None,
+        };
+        Ok(Some(((meta, decoded), (metas, names, vault))))
     }
 
     async fn check_object(

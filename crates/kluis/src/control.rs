@@ -12,7 +12,10 @@ use crate::{Error, Result};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, try_join};
-use kluis_crypto::{Entry, Header, Ledger, Position, RecordHash, VaultId, VaultSecrets};
+use kluis_crypto::{
+    Appended, Decision, Entry, GrantId, Header, Ledger, LetterName, Position, RecordHash, VaultId,
+    VaultSecrets,
+};
 use object_store::PutMode;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -273,7 +276,7 @@ impl Found {
             (None, Some(copy)) => copy.clone(),
             (None, None) => {
                 return Err(match (id, foreign) {
-                    (Some(expected), Some(found)) => Error::UntrustedIdentity { expected, found },
+                    (Some(expected), Some(found)) => Error::other_vault(expected, found),
                     _ => Self::nothing(copies, &header_names),
                 });
             }
@@ -391,10 +394,9 @@ impl Found {
 
 fn check_vault(header: &Header, expected: Option<VaultId>) -> Result<()> {
     match expected {
-        Some(expected) if expected != header.vault() => Err(Error::UntrustedIdentity {
-            expected,
-            found: header.vault(),
-        }),
+        Some(expected) if expected != header.vault() => {
+            Err(Error::other_vault(expected, header.vault()))
+        }
         _ => Ok(()),
     }
 }
@@ -503,7 +505,28 @@ impl FetchedLedger {
         names: &ChainNames,
         seen: Position,
     ) -> Result<()> {
-        if self.head.sequence < seen.sequence {
+        self.since(store, header, names, seen).await.map(drop)
+    }
+
+    /// The newest entry.
+    pub(crate) fn head(&self) -> Position {
+        self.head
+    }
+
+    /// The entries of the chain behind one that is known, in ascending order, for who
+    /// cannot read snapshots.
+    ///
+    /// # Errors
+    /// `Stale` where the chain does not reach it, `Forked` where another entry
+    /// stands in its place.
+    pub(crate) async fn since(
+        &self,
+        store: &Backend,
+        header: &Header,
+        names: &ChainNames,
+        known: Position,
+    ) -> Result<Vec<Entry>> {
+        if self.head.sequence < known.sequence {
             return Err(Error::Stale {
                 what: LEDGER.to_owned(),
             });
@@ -513,22 +536,25 @@ impl FetchedLedger {
             .iter()
             .map(|entry| (entry.position(), entry.clone()))
             .collect();
-        let below = seen.sequence + 1..Ledger::window_start(self.head.sequence);
+        let below = known.sequence + 1..Ledger::window_start(self.head.sequence);
         if !below.is_empty() {
             let between = names.records.iter().filter(|p| below.contains(&p.sequence));
             Self::fetch(store, header, between.copied(), &mut chain).await?;
         }
+        let mut entries = Vec::new();
         let mut at = self.head;
-        while at.sequence > seen.sequence {
-            let entry = chain.get(&at).ok_or_else(|| Error::tampered(LEDGER))?;
+        while at.sequence > known.sequence {
+            let entry = chain.remove(&at).ok_or_else(|| Error::tampered(LEDGER))?;
             let hash = entry.previous().ok_or_else(|| Error::tampered(LEDGER))?;
+            entries.push(entry);
             at = Position {
                 sequence: at.sequence - 1,
                 hash,
             };
         }
-        if at == seen {
-            return Ok(());
+        if at == known {
+            entries.reverse();
+            return Ok(entries);
         }
         Err(Error::Forked {
             what: LEDGER.to_owned(),
@@ -735,39 +761,83 @@ async fn write_copy(store: &Backend, path: &str, header: &Header) {
     }
 }
 
-/// Appends the entry that the ledger is behind the header by, and gives the
-/// ledger back as it is then.
+/// Appends the entry that is owed, and gives the ledger back as it is then.
 pub(crate) async fn catch_up(
     store: &Backend,
     header: &Header,
     secrets: &VaultSecrets,
     mut ledger: Ledger,
 ) -> Result<Ledger> {
-    const TRIES: usize = 16;
     for _ in 0..TRIES {
-        if !ledger.is_behind(header, secrets) {
+        if !ledger.is_behind(header, secrets, now()) {
             return Ok(ledger);
         }
-        let entry = ledger
-            .next(header, secrets, now())
-            .map_err(|error| Error::core(error, LEDGER))?;
-        let position = entry.position();
-        let is_good = |record: Option<&[u8]>| {
-            let parse = |r| Entry::parse(r, &header.vault(), header.authorities());
-            record.is_some_and(|record| {
-                is_later_entry(record, header)
-                    || parse(record)
-                        .is_ok_and(|found| found.position().sequence == position.sequence)
-            })
-        };
-        append_record(store, Chain::Ledger, position, entry.as_bytes(), is_good).await?;
+        append(store, header, secrets, &ledger, Decision::CatchUp).await?;
         // Whoever won, the chain is what the store shows now; who lost builds
         // the entry again behind the winner.
         ledger = read_ledger(store, header, secrets).await?;
     }
-    Err(Error::Conflict {
+    Err(conflict())
+}
+
+/// Appends an entry with a decision of the owner, behind whatever others append
+/// meanwhile, and gives the ledger back as it is then.
+pub(crate) async fn decide(
+    store: &Backend,
+    header: &Header,
+    secrets: &VaultSecrets,
+    mut ledger: Ledger,
+    decision: &Decision,
+) -> Result<(Ledger, Option<(GrantId, LetterName)>)> {
+    for _ in 0..TRIES {
+        let (claim, granted) = append(store, header, secrets, &ledger, decision.clone()).await?;
+        ledger = read_ledger(store, header, secrets).await?;
+        if claim == Claim::Ours {
+            return Ok((ledger, granted));
+        }
+    }
+    Err(conflict())
+}
+
+/// Writers that lose a number this often have met a store that does not work.
+const TRIES: usize = 16;
+
+fn conflict() -> Error {
+    Error::Conflict {
         what: LEDGER.to_owned(),
-    })
+    }
+}
+
+async fn append(
+    store: &Backend,
+    header: &Header,
+    secrets: &VaultSecrets,
+    ledger: &Ledger,
+    decision: Decision,
+) -> Result<(Claim, Option<(GrantId, LetterName)>)> {
+    let Appended {
+        entry,
+        records,
+        granted,
+    } = ledger
+        .next(header, secrets, now(), decision)
+        .map_err(|error| Error::core(error, LEDGER))?;
+    // What an entry names is there before the entry is.
+    for (path, record) in records {
+        store
+            .put_record(&path, record.into(), PutMode::Overwrite)
+            .await?;
+    }
+    let position = entry.position();
+    let is_good = |record: Option<&[u8]>| {
+        let parse = |r| Entry::parse(r, &header.vault(), header.authorities());
+        record.is_some_and(|record| {
+            is_later_entry(record, header)
+                || parse(record).is_ok_and(|found| found.position().sequence == position.sequence)
+        })
+    };
+    let claim = append_record(store, Chain::Ledger, position, entry.as_bytes(), is_good).await?;
+    Ok((claim, granted))
 }
 
 /// As `catch_up`, for whoever opens: with credentials of the store that only
@@ -778,7 +848,7 @@ pub(crate) async fn catch_up_if_allowed(
     secrets: &VaultSecrets,
     ledger: Ledger,
 ) -> Result<Ledger> {
-    if !ledger.is_behind(header, secrets) {
+    if !ledger.is_behind(header, secrets, now()) {
         return Ok(ledger);
     }
     // Its newest entry may only not have come as it is.

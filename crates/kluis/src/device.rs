@@ -1,7 +1,7 @@
 use crate::{Address, Error, Result};
 use futures_util::TryFutureExt;
 use futures_util::future::Either;
-use kluis_crypto::{DeviceKey, Header, Ledger, Pins, Position, RecordHash};
+use kluis_crypto::{Accepted, DeviceKey, Header, Pins, Position, RecordHash};
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Write};
@@ -205,16 +205,17 @@ impl Device {
 
     /// Remembers what was seen. Pins never go back: another process may have
     /// seen more meanwhile.
-    pub(crate) async fn save(&self, header: &Header, ledger: &Ledger) -> Result<()> {
+    pub(crate) async fn save(&self, header: &Header, ledger: Position) -> Result<()> {
         let Self { state, address } = self.clone();
         let mut seen = Pins {
             vault: header.vault(),
             authority: *header.authorities().current(),
             header: header.position(),
-            ledger: ledger.head(),
+            ledger,
             // Headers are signed, so a cheaper slot is the owner's own choice.
             kdf_floor: None,
             unconfirmed: Vec::new(),
+            accepted: Vec::new(),
         };
         let saved = blocking(move || {
             if let Some(pinned) = state
@@ -224,6 +225,7 @@ impl Device {
                 if pinned.header.sequence > seen.header.sequence {
                     seen.authority = pinned.authority;
                 }
+                seen.accepted = pinned.accepted;
                 seen.header = newer(pinned.header, seen.header);
                 seen.ledger = newer(pinned.ledger, seen.ledger);
                 if (seen.header, seen.ledger) == (pinned.header, pinned.ledger) {
@@ -231,6 +233,22 @@ impl Device {
                 }
             }
             state.save(&address, &seen)
+        });
+        Ok(saved.await??)
+    }
+}
+
+impl Device {
+    /// Remembers a grant that was accepted; one of the same name is replaced.
+    pub(crate) async fn accept(&self, accepted: Accepted) -> Result<()> {
+        let Self { state, address } = self.clone();
+        let saved = blocking(move || {
+            let mut pins = state
+                .load(&address)?
+                .ok_or_else(|| io::Error::other("the vault is not known here yet"))?;
+            pins.accepted.retain(|other| other.name != accepted.name);
+            pins.accepted.push(accepted);
+            state.save(&address, &pins)
         });
         Ok(saved.await??)
     }
@@ -248,10 +266,7 @@ fn newer(pinned: Position, seen: Position) -> Position {
 pub(crate) fn check_header(pins: &Pins, header: &Header) -> Result<()> {
     let what = || crate::control::HEADER.to_owned();
     if pins.vault != header.vault() {
-        return Err(Error::UntrustedIdentity {
-            expected: pins.vault,
-            found: header.vault(),
-        });
+        return Err(Error::other_vault(pins.vault, header.vault()));
     }
     // A successor of the pinned authority names it; a rival successor does not name
     // the one that this device has seen.

@@ -70,13 +70,15 @@ pub enum Error {
         /// What is over a limit.
         what: String,
     },
-    /// Another vault lies here than the one that was expected.
-    #[error("expected vault {expected} and found {found}")]
+    /// Another vault, or another person, than the one that was expected, or one that
+    /// nobody has verified.
+    #[error("expected {expected} and found {found}")]
     UntrustedIdentity {
-        /// The vault of the address, or the one this device has seen here.
-        expected: VaultId,
-        /// The vault that the store shows.
-        found: VaultId,
+        /// The vault of the address or of this device's memory; whose card was
+        /// verified.
+        expected: String,
+        /// What was found in its place.
+        found: String,
     },
     /// The store's credentials, or this vault's state, do not allow it.
     #[error("no access to {what}")]
@@ -193,7 +195,7 @@ impl Error {
                 "if the vault is your own, raise the limit; else do not trust it"
             }
             Self::UntrustedIdentity { .. } => {
-                "check the address: it leads to a vault that is not the one you know; nothing was derived from the password"
+                "a vault: check the address, nothing was derived from the password; a person: compare the fingerprint with its owner, nothing was sealed"
             }
             Self::AccessDenied { .. } => {
                 "check the store's credentials and permissions, or open the vault again"
@@ -231,9 +233,26 @@ impl Error {
             Core::Forked(part) => Self::Forked {
                 what: part.to_owned(),
             },
+            Core::UntrustedIdentity => Self::UntrustedIdentity {
+                expected: "a card that was verified".to_owned(),
+                found: what,
+            },
+            Core::AccessDenied(why) => Self::AccessDenied {
+                what: format!("{what}: {why}"),
+            },
+            Core::NotFound(part) => Self::NotFound {
+                path: format!("{part} {what}"),
+            },
             other => Self::Io {
                 source: io::Error::other(other),
             },
+        }
+    }
+
+    pub(crate) fn other_vault(expected: VaultId, found: VaultId) -> Self {
+        Self::UntrustedIdentity {
+            expected: format!("vault {expected}"),
+            found: format!("vault {found}"),
         }
     }
 

@@ -53,6 +53,7 @@
     )
 )]
 
+mod access;
 mod address;
 mod backend;
 mod buffer;
@@ -64,6 +65,7 @@ mod error;
 mod list;
 mod object;
 mod read;
+mod sharing;
 mod vault;
 mod write;
 
@@ -72,12 +74,14 @@ pub use check::{Check, Finding, Verdict};
 pub use device::{DeviceState, FileState, MemoryState};
 pub use error::{Error, Result};
 pub use kluis_crypto::{
-    Credential, KdfParams, Keyfile, Password, Pins, RecoveryKit, RecoveryPhrase, SlotId, SlotKind,
-    VaultId,
+    Accepted, Card, Contact, Credential, Fingerprint, GrantId, Identity, IdentityFile,
+    IdentitySuite, KdfParams, Keyfile, LetterName, Password, Past, Pins, Recipient, RecoveryKit,
+    RecoveryPhrase, SlotId, SlotKind, Terms, Trust, VaultId,
 };
 pub use list::{Listing, Unlisted};
 pub use object::{ObjectInfo, PutOptions};
 pub use object_store;
 pub use read::Object;
+pub use sharing::{Grant, Granted, Invitation, Received};
 pub use vault::{AddedSlot, FoundVault, SlotInfo, Vault, VaultOptions};
 pub use write::MAX_CONDITIONAL_STREAM;

@@ -1,12 +1,13 @@
 //! Listing and deleting: stored names are decrypted folder by folder. What does
 //! not decrypt is passed over and counted, and named by `check`.
 
+use crate::access;
 use crate::backend::{Backend, stored};
-use crate::vault::{Vault, path};
+use crate::vault::Vault;
 use crate::{Error, Result};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt};
-use kluis_crypto::{DecodedSegment, FolderNames, objects_prefix, plaintext_length};
+use kluis_crypto::{DecodedSegment, FolderNames, plaintext_length};
 use object_store::path::Path;
 use object_store::{ListResult, ObjectMeta};
 use std::pin::Pin;
@@ -119,48 +120,30 @@ impl Vault {
         let unlisted = Arc::<Counts>::default();
         let counts = Arc::clone(&unlisted);
         let listing = async move {
-            let control = vault.control()?;
-            let (under, names) = match &prefix {
-                None => (
-                    objects_prefix().to_owned(),
-                    Names::root(FolderNames::of(control.ledger.root())),
-                ),
-                Some(prefix) => {
-                    let folder = path(prefix)?;
-                    let stored = control
-                        .ledger
-                        .root()
-                        .store_path(&folder)
-                        .map_err(|e| Error::core(e, prefix))?;
-                    let mut names = FolderNames::of(control.ledger.root());
-                    for segment in folder.segments() {
-                        names = names.child(segment);
-                    }
-                    (
-                        stored.path.clone(),
-                        Names::below(stored.path, folder.as_str().to_owned(), names),
-                    )
-                }
-            };
-            let padded = control.ledger.root().is_padded();
-            let metas = vault.backend().list(Some(&under));
-            let state = (metas, names, vault.clone(), counts);
-            let decoded = futures_util::stream::try_unfold(
-                state,
-                async |(mut metas, mut names, vault, counts)| {
-                    while let Some(meta) = metas.try_next().await? {
-                        if let Some(meta) = names.object(vault.backend(), meta, &counts).await? {
-                            return Ok(Some((meta, (metas, names, vault, counts))));
+            let folders = vault.control()?.folders(prefix.as_deref())?;
+            let listings = folders.into_iter().map(move |folder| {
+                let padded = folder.padded;
+                let metas = vault.backend().list(Some(&folder.stored));
+                let state = (metas, Names::of(folder), vault.clone(), Arc::clone(&counts));
+                let decoded = futures_util::stream::try_unfold(
+                    state,
+                    async |(mut metas, mut names, vault, counts)| {
+                        while let Some(meta) = metas.try_next().await? {
+                            let object = names.object(vault.backend(), meta, &counts);
+                            if let Some(meta) = object.await? {
+                                return Ok(Some((meta, (metas, names, vault, counts))));
+                            }
                         }
-                    }
-                    Ok(None)
-                },
-            );
-            Ok::<_, Error>(if padded {
-                vault.with_true_sizes(decoded.boxed())
-            } else {
-                decoded.boxed()
-            })
+                        Ok(None)
+                    },
+                );
+                if padded {
+                    vault.clone().with_true_sizes(decoded.boxed())
+                } else {
+                    decoded.boxed()
+                }
+            });
+            Ok::<_, Error>(futures_util::stream::iter(listings).flatten())
         };
         Listing {
             objects: futures_util::stream::once(listing).try_flatten().boxed(),
@@ -207,31 +190,31 @@ impl Vault {
     /// # Errors
     /// As [`list`](Self::list).
     pub async fn list_with_delimiter(&self, prefix: Option<&str>) -> Result<ListResult> {
-        let control = self.control()?;
-        let mut names = FolderNames::of(control.ledger.root());
-        let mut under = objects_prefix().to_owned();
-        if let Some(prefix) = prefix {
-            let folder = path(prefix)?;
-            under = control
-                .ledger
-                .root()
-                .store_path(&folder)
-                .map_err(|e| Error::core(e, prefix))?
-                .path;
-            for segment in folder.segments() {
-                names = names.child(segment);
+        let mut folders = self.control()?.folders(prefix)?;
+        let folder = match (folders.pop(), prefix) {
+            (Some(folder), _)
+                if folders.is_empty() && folder.path == prefix.unwrap_or_default() =>
+            {
+                folder
             }
-        }
-        let below = self.backend().list_with_delimiter(&under).await?;
+            // A vault of which parts were shared: each is a folder.
+            (last, _) => {
+                let names = folders.into_iter().chain(last).map(|folder| folder.path);
+                return Ok(ListResult {
+                    common_prefixes: names.filter_map(|name| Path::parse(name).ok()).collect(),
+                    objects: Vec::new(),
+                    extensions: Default::default(),
+                });
+            }
+        };
+        let padded = folder.padded;
+        let below = self.backend().list_with_delimiter(&folder.stored).await?;
         if below.objects.len() + below.common_prefixes.len() > MAX_CHILDREN {
             return Err(Error::LimitExceeded {
                 what: "the listing of one folder".to_owned(),
             });
         }
-        let mut names = match prefix {
-            Some(prefix) => Names::below(under, prefix.to_owned(), names),
-            None => Names::root(names),
-        };
+        let mut names = Names::of(folder);
         let counts = Counts::default();
         let mut objects = Vec::new();
         for meta in below.objects {
@@ -241,7 +224,7 @@ impl Vault {
         for folder in below.common_prefixes {
             common_prefixes.extend(names.path(self.backend(), folder.as_ref(), &counts).await?);
         }
-        if control.ledger.root().is_padded() {
+        if padded {
             let listed = futures_util::stream::iter(objects.into_iter().map(Ok)).boxed();
             objects = self.clone().with_true_sizes(listed).try_collect().await?;
         }
@@ -262,13 +245,7 @@ impl Vault {
     /// `NotFound` where the store says so; S3 does not.
     pub async fn delete(&self, path: impl AsRef<str>) -> Result<()> {
         let text = path.as_ref();
-        let path = crate::vault::path(text)?;
-        let control = self.control()?;
-        let place = control
-            .ledger
-            .root()
-            .store_path(&path)
-            .map_err(|e| Error::core(e, text))?;
+        let place = self.control()?.locate_to_write(text)?.store_path(text)?;
         let deleted = self.backend().delete(&stored(&place.path), text).await;
         if !matches!(deleted, Ok(()) | Err(Error::NotFound { .. })) {
             return deleted;
@@ -336,17 +313,13 @@ struct Folder {
 }
 
 impl Names {
-    pub(crate) fn root(names: FolderNames) -> Self {
-        Self::below(objects_prefix().to_owned(), String::new(), names)
-    }
-
-    fn below(under: String, path: String, names: FolderNames) -> Self {
+    pub(crate) fn of(folder: access::Folder) -> Self {
         Self {
-            under,
+            under: folder.stored,
             folders: vec![Folder {
                 stored: String::new(),
-                path,
-                names: Arc::new(names),
+                path: folder.path,
+                names: Arc::new(folder.names),
             }],
         }
     }

@@ -1,18 +1,19 @@
 //! Reading: nothing is given out before it was authenticated, and what depends
 //! on the length of an object is given out only after its last chunk was.
 
-use crate::backend::{BodyReader, Source, read_file_at, stored};
+use crate::access::{Control, Located};
+use crate::backend::{BodyReader, Source, read_file_at};
 use crate::buffer::Pool;
 use crate::device::blocking;
 use crate::object::{self, ObjectInfo};
-use crate::vault::{Control, Vault, path};
+use crate::vault::Vault;
 use crate::write::cores;
 use crate::{Error, Result};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use kluis_crypto::{
-    CHUNK_LENGTH, HEADER_LENGTH, Opener, SEALED_CHUNK_LENGTH, TAG_LENGTH, VaultPath, chunk_offset,
+    CHUNK_LENGTH, HEADER_LENGTH, Opener, SEALED_CHUNK_LENGTH, TAG_LENGTH, chunk_offset,
     plaintext_length, sealed_length,
 };
 use object_store::path::Path;
@@ -223,16 +224,8 @@ impl Vault {
     }
 
     async fn read_whole(&self, text: &str) -> Result<Object> {
-        let path = path(text)?;
         let control = self.control()?;
-        let place = stored(
-            &control
-                .ledger
-                .root()
-                .store_path(&path)
-                .map_err(|e| Error::core(e, text))?
-                .path,
-        );
+        let place = control.locate(text)?.stored(text)?;
         let body = self.backend().open(&place, text, None, None).await?;
         let (meta, attributes) = (body.meta.clone(), body.attributes.clone());
         let padded = plaintext_length(meta.size).map_err(|e| Error::core(e, text))?;
@@ -250,7 +243,7 @@ impl Vault {
         }
         let mut header = [0; HEADER_LENGTH];
         read_source(&mut source, &mut header, 0, text).await?;
-        let opener = self.opener(&control, &header, &path).await?;
+        let opener = self.opener(&control, &header, text).await?;
         let found = Found {
             text: text.to_owned(),
             place,
@@ -281,24 +274,25 @@ impl Vault {
     /// Checks a header, reading the ledger again if its writer knew more of it.
     async fn opener(
         &self,
-        control: &Arc<Control>,
+        control: &Control,
         header: &[u8; HEADER_LENGTH],
-        path: &VaultPath,
+        text: &str,
     ) -> Result<Opener> {
         let check = |control: &Control| {
-            Opener::new(
+            let Located { tree, path } = control.locate(text)?;
+            Ok::<_, Error>(Opener::new(
                 header,
                 &self.id(),
                 control.header.suite(),
-                &control.ledger,
-                path,
-            )
+                tree,
+                &path,
+            ))
         };
-        match check(control) {
-            Err(kluis_crypto::Error::Stale(_)) => check(&*self.refresh().await?),
+        match check(control)? {
+            Err(kluis_crypto::Error::Stale(_)) => check(&*self.refresh().await?)?,
             other => other,
         }
-        .map_err(|error| Error::core(error, path.as_str()))
+        .map_err(|error| Error::core(error, text))
     }
 }
 
@@ -320,16 +314,8 @@ pub(crate) struct Found {
 impl Found {
     /// Fetches the header, and up to `near` stored bytes with it.
     pub(crate) async fn open(vault: &Vault, text: &str, near: u64) -> Result<Self> {
-        let path = path(text)?;
         let control = vault.control()?;
-        let place = stored(
-            &control
-                .ledger
-                .root()
-                .store_path(&path)
-                .map_err(|e| Error::core(e, text))?
-                .path,
-        );
+        let place = control.locate(text)?.stored(text)?;
         let wanted = 0..near.max(HEADER_LENGTH as u64);
         let body = vault
             .backend()
@@ -357,7 +343,7 @@ impl Found {
                 Some(Bytes::from(bytes))
             }
         };
-        let opener = Arc::new(vault.opener(&control, &header, &path).await?);
+        let opener = Arc::new(vault.opener(&control, &header, text).await?);
         Ok(Self {
             text: text.to_owned(),
             place,

@@ -1,12 +1,13 @@
+use crate::access::{Access, Control, Member};
 use crate::backend::Backend;
 use crate::clock::{Versions, from_micros, now};
 use crate::control::{self, Chain, ChainNames, FetchedLedger, Found, HEADER};
 use crate::device::{self, Device, DeviceState, blocking};
-use crate::{Address, Error, Result};
+use crate::{Address, Error, Result, sharing};
 
 use kluis_crypto::{
-    Credential, Entry, Header, KdfCeiling, KdfParams, Ledger, Pins, Position, RecoveryKit, Slot,
-    SlotId, SlotKind, VaultId, VaultPath, VaultSecrets, make_slot,
+    Accepted, Credential, Entry, Header, KdfCeiling, KdfParams, Ledger, Pins, Position,
+    RecoveryKit, Slot, SlotId, SlotKind, VaultId, VaultSecrets, make_slot,
 };
 use object_store::ObjectStore;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -34,6 +35,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct VaultOptions {
+    pub(crate) accepted: Vec<Accepted>,
     padded: bool,
     kdf: KdfParams,
     ceiling: KdfCeiling,
@@ -131,7 +133,7 @@ impl VaultOptions {
         let (padded, kdf) = (self.padded, self.kdf);
         let made = blocking(move || {
             let now = now();
-            let secrets = VaultSecrets::make()?;
+            let secrets = VaultSecrets::make(now)?;
             let entry = Entry::first(&secrets, padded, now)?;
             let slot = make_slot(&secrets, &credential, kdf, now)?;
             let slot_id = slot.id();
@@ -147,12 +149,7 @@ impl VaultOptions {
         Vault::assemble(
             store,
             self,
-            Control {
-                header,
-                secrets,
-                ledger,
-                slot,
-            },
+            Control::of_owner(header, secrets, ledger, slot),
             Instant::now(),
         )
         .await
@@ -236,10 +233,7 @@ impl VaultOptions {
         };
         let known = [self.id, pins.map(|pins| pins.vault)];
         if let Some(expected) = known.into_iter().flatten().find(|id| *id != header.vault()) {
-            return Err(Error::UntrustedIdentity {
-                expected,
-                found: header.vault(),
-            });
+            return Err(Error::other_vault(expected, header.vault()));
         }
         let what = "the recovery kit";
         // One damaged entry is no reason to lose the others; the ledger tells
@@ -303,9 +297,21 @@ impl FoundVault {
     async fn unlock_once(self, credential: Arc<Credential>) -> Result<Vault> {
         let (store, found) = (self.store, self.found);
         let (ceiling, header) = (self.options.ceiling, found.header.clone());
-        let (secrets, slot) = blocking(move || header.open(&credential, ceiling))
-            .await?
-            .map_err(|error| Error::core(error, HEADER))?;
+        let tried = Arc::clone(&credential);
+        let opened = blocking(move || header.open(&tried, ceiling)).await?;
+        let (secrets, slot) = match (opened, &*credential) {
+            (Ok(opened), _) => opened,
+            // Not a device of the owner; a person with whom something was shared.
+            (Err(kluis_crypto::Error::WrongCredentials), Credential::Identity(identity)) => {
+                let fetched = self.fetched?;
+                let mut accepted = self.options.accepted.clone();
+                accepted.extend(self.pins.iter().flat_map(|pins| pins.accepted.clone()));
+                let member = (Arc::clone(identity), accepted);
+                let control = sharing::open(&store, found, fetched, self.pins, member).await?;
+                return Vault::assemble(store, self.options, control, self.looked).await;
+            }
+            (Err(error), _) => return Err(Error::core(error, HEADER)),
+        };
         let fetched = self.fetched?;
         if let Some(pins) = &self.pins {
             fetched
@@ -315,12 +321,7 @@ impl FoundVault {
         let ledger = fetched.read(&found.header, &secrets)?;
         found.repair(&store).await;
         let ledger = control::catch_up_if_allowed(&store, &found.header, &secrets, ledger).await?;
-        let control = Control {
-            header: found.header,
-            secrets,
-            ledger,
-            slot,
-        };
+        let control = Control::of_owner(found.header, secrets, ledger, slot);
         Vault::assemble(store, self.options, control, self.looked).await
     }
 }
@@ -330,30 +331,6 @@ impl std::fmt::Debug for FoundVault {
         f.debug_struct("FoundVault")
             .field("id", &self.id())
             .finish_non_exhaustive()
-    }
-}
-
-/// Everything that an open vault knows, as one consistent state.
-pub(crate) struct Control {
-    pub(crate) header: Header,
-    pub(crate) secrets: VaultSecrets,
-    pub(crate) ledger: Ledger,
-    slot: SlotId,
-}
-
-impl Control {
-    /// Whether the ledger does not name the header yet, or the epochs of its
-    /// root key are not opened.
-    fn is_behind(&self) -> bool {
-        self.ledger.is_behind(&self.header, &self.secrets)
-    }
-}
-
-impl Control {
-    /// Of two states of one vault, one has seen at least as much of both chains.
-    fn is_newer_than(&self, other: &Self) -> bool {
-        let seen = |c: &Self| (c.header.position().sequence, c.ledger.head().sequence);
-        seen(self) > seen(other)
     }
 }
 
@@ -415,7 +392,7 @@ impl Vault {
         looked: Instant,
     ) -> Result<Self> {
         if let Some(device) = &options.device {
-            device.save(&control.header, &control.ledger).await?;
+            device.save(&control.header, control.head()).await?;
         }
         Ok(Self(Arc::new(Inner {
             store,
@@ -445,6 +422,20 @@ impl Vault {
             .unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// One change of what the owner decides at a time.
+    pub(crate) async fn changing(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.changing.lock().await
+    }
+
+    pub(crate) fn device(&self) -> Option<&Device> {
+        self.0.options.device.as_ref()
+    }
+
+    /// A change begins, whose end is in doubt until it is told.
+    pub(crate) fn in_doubt(&self) -> Doubt<'_> {
+        Doubt(Some(self))
+    }
+
     pub(crate) fn backend(&self) -> &Backend {
         &self.0.store
     }
@@ -466,9 +457,9 @@ impl Vault {
 
     /// Holds a newer state. Calls that began before another one ended come with an
     /// older one, which is given up for the one that is held.
-    async fn replace(&self, control: Control) -> Result<Arc<Control>> {
+    pub(crate) async fn replace(&self, control: Control) -> Result<Arc<Control>> {
         if let Some(device) = &self.0.options.device {
-            device.save(&control.header, &control.ledger).await?;
+            device.save(&control.header, control.head()).await?;
         }
         let control = Arc::new(control);
         let mut held = self
@@ -507,7 +498,7 @@ impl Vault {
         // header may be claimed and its entry missing.
         if !self.is_in_doubt() {
             let names = ChainNames::list(&self.0.store, Chain::Ledger).await?;
-            if names.ends_with(control.ledger.head()) && !control.is_behind() {
+            if names.ends_with(control.head()) && !control.is_behind() {
                 self.looked();
                 return Ok(control);
             }
@@ -519,19 +510,12 @@ impl Vault {
         // Nothing is written under an epoch that the new root has to close, also
         // where the entry could not be appended on opening.
         let store = &self.0.store;
-        let (header, secrets) = (control.header.clone(), &control.secrets);
-        let secrets = header
-            .reopen(secrets)
-            .map_err(|error| Error::core(error, HEADER))?;
+        let (header, owner) = (control.header.clone(), control.owner()?);
+        let secrets = owner.reopened(&header)?;
         let ledger = control::read_ledger(store, &header, &secrets).await?;
         let ledger = control::catch_up(store, &header, &secrets, ledger).await?;
-        self.replace(Control {
-            header,
-            secrets,
-            ledger,
-            slot: control.slot,
-        })
-        .await
+        self.replace(Control::of_owner(header, secrets, ledger, owner.slot))
+            .await
     }
 
     /// The next write looks before it goes on.
@@ -576,9 +560,28 @@ impl Vault {
     /// `Conflict` where the root key was rotated: the vault has to be opened again.
     pub(crate) async fn refresh(&self) -> Result<Arc<Control>> {
         let control = self.control()?;
-        let known = (control.header.position(), control.ledger.head());
-        self.refresh_from(known, &control.secrets, control.slot)
-            .await
+        let known = (control.header.position(), control.head());
+        match &control.access {
+            Access::Owner(owner) => self.refresh_from(known, &owner.secrets, owner.slot).await,
+            Access::Member(member) => {
+                let refreshed = match self.refreshed_member(known, member).await {
+                    // Another client may have written between two of our requests.
+                    Err(Error::Stale { .. }) => self.refreshed_member(known, member).await?,
+                    other => other?,
+                };
+                self.replace(refreshed).await
+            }
+        }
+    }
+
+    async fn refreshed_member(
+        &self,
+        known: (Position, Position),
+        member: &Member,
+    ) -> Result<Control> {
+        let (found, fetched) = self.looked_up(known).await?;
+        let again = (Arc::clone(&member.identity), member.accepted.clone());
+        sharing::open(&self.0.store, found, fetched, None, again).await
     }
 
     async fn refresh_from(
@@ -587,28 +590,43 @@ impl Vault {
         secrets: &VaultSecrets,
         slot: SlotId,
     ) -> Result<Arc<Control>> {
-        let mut control = match self.refreshed(known, secrets, slot).await {
+        let (header, secrets, ledger) = match self.refreshed(known, secrets).await {
             // Another client may have written between two of our requests.
-            Err(Error::Stale { .. }) => self.refreshed(known, secrets, slot).await?,
+            Err(Error::Stale { .. }) => self.refreshed(known, secrets).await?,
             other => other?,
         };
-        let has = |id| control.header.slots().iter().any(|slot| slot.id() == id);
+        let mut slot = slot;
+        let has = |id| header.slots().iter().any(|slot| slot.id() == id);
         if !has(slot)
             && let Some(attempted) = *self.attempted()
             && has(attempted)
         {
             // A change of ours whose answer was lost.
-            control.slot = attempted;
+            slot = attempted;
         }
-        self.replace(control).await
+        self.replace(Control::of_owner(header, secrets, ledger, slot))
+            .await
     }
 
     async fn refreshed(
         &self,
-        (header, ledger): (Position, Position),
+        known: (Position, Position),
         secrets: &VaultSecrets,
-        slot: SlotId,
-    ) -> Result<Control> {
+    ) -> Result<(Header, VaultSecrets, Ledger)> {
+        let (found, fetched) = self.looked_up(known).await?;
+        let rotated = |_| Error::Conflict {
+            what: "the vault's root key".to_owned(),
+        };
+        let secrets = found.header.reopen(secrets).map_err(rotated)?;
+        let read = fetched.read(&found.header, &secrets)?;
+        Ok((found.header, secrets, read))
+    }
+
+    /// Header and ledger as the store shows them, neither older than what is known.
+    async fn looked_up(
+        &self,
+        (header, ledger): (Position, Position),
+    ) -> Result<(Found, FetchedLedger)> {
         let mut found = Found::load(&self.0.store, Some(self.0.id)).await?;
         let fetched =
             FetchedLedger::load(&self.0.store, &found.header, &found.ledger_names).await?;
@@ -624,20 +642,10 @@ impl Vault {
                 what: HEADER.to_owned(),
             });
         }
-        let rotated = |_| Error::Conflict {
-            what: "the vault's root key".to_owned(),
-        };
-        let secrets = found.header.reopen(secrets).map_err(rotated)?;
         fetched
             .check_descent(&self.0.store, &found.header, &found.ledger_names, ledger)
             .await?;
-        let read = fetched.read(&found.header, &secrets)?;
-        Ok(Control {
-            header: found.header,
-            secrets,
-            ledger: read,
-            slot,
-        })
+        Ok((found, fetched))
     }
 
     /// The slot that our last change makes the current one.
@@ -654,12 +662,13 @@ impl Vault {
     /// `AccessDenied` if the vault is locked.
     pub fn slots(&self) -> Result<Vec<SlotInfo>> {
         let control = self.control()?;
+        let current = control.owner()?.slot;
         let info = |slot: &Slot| SlotInfo {
             id: slot.id(),
             kind: slot.kind(),
             created: from_micros(slot.created()),
             kdf: slot.kdf_params(),
-            current: slot.id() == control.slot,
+            current: slot.id() == current,
         };
         Ok(control.header.slots().iter().map(info).collect())
     }
@@ -701,10 +710,11 @@ impl Vault {
             .collect();
         let id = new.id();
         slots.push(new);
-        let current = if removed.contains(&control.slot) {
+        let opened_by = control.owner()?.slot;
+        let current = if removed.contains(&opened_by) {
             id
         } else {
-            control.slot
+            opened_by
         };
         self.change_slots(&control, slots, current).await?;
         Ok(AddedSlot { id, removed })
@@ -738,7 +748,8 @@ impl Vault {
                 "this is the last way to open the vault; add another key before removing it",
             ));
         }
-        self.change_slots(&control, slots, control.slot).await
+        let current = control.owner()?.slot;
+        self.change_slots(&control, slots, current).await
     }
 
     /// Replaces the credential that this vault was opened with. Rewrites one
@@ -754,21 +765,16 @@ impl Vault {
         let new = new.into();
         let _one = self.0.changing.lock().await;
         let control = self.refresh().await?;
-        if control
-            .header
-            .slots()
-            .iter()
-            .all(|s| s.id() != control.slot)
-        {
+        let opened_by = control.owner()?.slot;
+        if control.header.slots().iter().all(|s| s.id() != opened_by) {
             return Err(Error::Conflict {
                 what: "the key that this vault was opened with".to_owned(),
             });
         }
         let slot = self.make_slot(&control, new, kdf).await?;
         let keyfile = slot.kind() == SlotKind::PasswordAndKeyfile;
-        let stays = |old: &&Slot| {
-            old.id() != control.slot && !(keyfile && old.kind() == SlotKind::Password)
-        };
+        let stays =
+            |old: &&Slot| old.id() != opened_by && !(keyfile && old.kind() == SlotKind::Password);
         let mut slots: Vec<Slot> = control
             .header
             .slots()
@@ -802,19 +808,23 @@ impl Vault {
         let made = {
             let control = Arc::clone(&control);
             blocking(move || {
-                let secrets = control.secrets.rotated()?;
                 let now = now();
+                let core = |error| Error::core(error, HEADER);
+                let owner = control.owner()?;
+                let secrets = owner.secrets.rotated(now).map_err(core)?;
                 let slots = credentials
                     .iter()
                     .map(|(credential, kdf)| make_slot(&secrets, credential, *kdf, now))
-                    .collect::<kluis_crypto::Result<Vec<_>>>()?;
-                let (before, head) = (&control.secrets, control.ledger.head());
-                let header = control.header.rotated(before, &secrets, head, slots, now)?;
-                Ok((secrets, header))
+                    .collect::<kluis_crypto::Result<Vec<_>>>()
+                    .map_err(core)?;
+                let (before, head) = (&owner.secrets, control.head());
+                let header = control.header.rotated(before, &secrets, head, slots, now);
+                Ok::<_, Error>((secrets, header.map_err(core)?))
             })
         };
-        let (secrets, header) = made.await?.map_err(|error| Error::core(error, HEADER))?;
-        let slot = header.slots().first().map_or(control.slot, Slot::id);
+        let (secrets, header) = made.await??;
+        let opened_by = control.owner()?.slot;
+        let slot = header.slots().first().map_or(opened_by, Slot::id);
         self.commit(&control, header, secrets, slot).await
     }
 
@@ -828,7 +838,7 @@ impl Vault {
         let names = ChainNames::list(&self.0.store, Chain::Ledger).await?;
         let entries = FetchedLedger::load(&self.0.store, &control.header, &names)
             .await?
-            .into_chain(&control.header, &control.secrets)?;
+            .into_chain(&control.header, &control.owner()?.secrets)?;
         RecoveryKit::new(&control.header, &entries)
             .map_err(|error| Error::core(error, "the recovery kit"))
     }
@@ -840,9 +850,11 @@ impl Vault {
         kdf: KdfParams,
     ) -> Result<Slot> {
         let control = Arc::clone(control);
-        blocking(move || make_slot(&control.secrets, &credential, kdf, now()))
-            .await?
-            .map_err(|error| Error::core(error, HEADER))
+        let made = move || {
+            let secrets = &control.owner()?.secrets;
+            make_slot(secrets, &credential, kdf, now()).map_err(|error| Error::core(error, HEADER))
+        };
+        blocking(made).await?
     }
 
     async fn change_slots(
@@ -852,11 +864,12 @@ impl Vault {
         current: SlotId,
     ) -> Result<()> {
         let core = |error| Error::core(error, HEADER);
+        let owner = control.owner()?;
         let header = control
             .header
-            .next(&control.secrets, control.ledger.head(), slots, now())
+            .next(&owner.secrets, control.head(), slots, now())
             .map_err(core)?;
-        let secrets = header.reopen(&control.secrets).map_err(core)?;
+        let secrets = header.reopen(&owner.secrets).map_err(core)?;
         self.commit(control, header, secrets, current).await
     }
 
@@ -871,24 +884,19 @@ impl Vault {
         let store = &self.0.store;
         *self.attempted() = Some(slot);
         // Also where this call is dropped, or a look that began before it ends.
-        let mut doubt = Doubt(Some(self));
+        let doubt = self.in_doubt();
         control::write_header(store, &header).await?;
         // From here on the change is made; whoever opens next appends the entry
         // if we do not come to it.
-        let known = (header.position(), before.ledger.head());
+        let known = (header.position(), before.head());
         let ledger = match control::read_ledger(store, &header, &secrets).await {
             Ok(ledger) => control::catch_up(store, &header, &secrets, ledger).await,
             Err(error) => Err(error),
         };
         match ledger {
             Ok(ledger) => {
-                self.replace(Control {
-                    header,
-                    secrets,
-                    ledger,
-                    slot,
-                })
-                .await?;
+                self.replace(Control::of_owner(header, secrets, ledger, slot))
+                    .await?;
             }
             // Another client's change stands on ours already.
             Err(Error::Stale { .. }) => {
@@ -896,13 +904,19 @@ impl Vault {
             }
             Err(error) => return Err(error),
         }
-        doubt.0 = None;
+        doubt.end();
         Ok(())
     }
 }
 
 /// Leaves a doubt behind unless the change came to its end.
-struct Doubt<'a>(Option<&'a Vault>);
+pub(crate) struct Doubt<'a>(Option<&'a Vault>);
+
+impl Doubt<'_> {
+    pub(crate) fn end(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Doubt<'_> {
     fn drop(&mut self) {
@@ -944,8 +958,4 @@ pub struct AddedSlot {
     pub id: SlotId,
     /// Weaker slots that it replaced.
     pub removed: Vec<SlotId>,
-}
-
-pub(crate) fn path(text: &str) -> Result<VaultPath> {
-    VaultPath::parse(text).map_err(|error| Error::core(error, text))
 }

@@ -5,7 +5,7 @@ use crate::backend::{Backend, stored};
 use crate::buffer::{Buffer, Pool};
 use crate::device::blocking;
 use crate::object::{self, PutOptions};
-use crate::vault::{Vault, path};
+use crate::vault::Vault;
 use crate::{Error, Result};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -135,18 +135,20 @@ impl Vault {
         options: PutOptions,
         max_conditional: Option<u64>,
     ) -> Result<PutResult> {
-        let path = path(text)?;
+        // What is no path is refused before any request.
+        self.control()?.locate_to_write(text)?;
         let metadata = object::to_metadata(&options)?;
         let control = self.fresh_control().await?;
         let core = |error| Error::core(error, text);
-        let place = control.ledger.root().store_path(&path).map_err(core)?;
-        let padded = control.ledger.root().is_padded();
+        let located = control.locate_to_write(text)?;
+        let place = located.store_path(text)?;
+        let padded = located.tree.is_padded(&located.path).map_err(core)?;
         let version = self.next_version();
         let length = options.size_hint;
         let sealer = Sealer::new(
             &self.id(),
-            &control.ledger,
-            &path,
+            located.tree,
+            &located.path,
             version,
             &metadata,
             length,
@@ -183,12 +185,8 @@ impl Vault {
     /// `NotFound`; otherwise those of reading and writing.
     pub async fn copy(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<()> {
         // A target that cannot be is refused before anything is read.
-        let place = self
-            .control()?
-            .ledger
-            .root()
-            .store_path(&path(to.as_ref())?);
-        place.map_err(|error| Error::core(error, to.as_ref()))?;
+        let to = to.as_ref();
+        self.control()?.locate_to_write(to)?.store_path(to)?;
         let object = self.get(from).await?;
         let options = object::options_of(object.info());
         let stream = object

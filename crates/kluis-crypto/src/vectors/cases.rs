@@ -1022,7 +1022,7 @@ fn ledger() {
         vault.append();
         // Someone else had opened the next epoch and lost the number.
         let ledger = vault.ledger();
-        let lost = vault.secrets.rotated().unwrap();
+        let lost = vault.secrets.rotated(0).unwrap();
         vault.append();
         vault.rotate(&[phrase(1)]);
         while vault.entries.len() < 67 {
@@ -1143,7 +1143,7 @@ fn ledger() {
         file.case(
             "too long",
             "entry",
-            change(json!([{ "append": { "pattern": 1_048_576 } }])),
+            change(json!([{ "append": { "pattern": 4_194_304 } }])),
             "limit_exceeded",
         );
 
@@ -1292,16 +1292,11 @@ fn names() {
         let over = json!({ "path": "x".repeat(1_024) });
         file.case("1024 bytes", "seal", over, "invalid_input");
 
-        let collection = {
-            let mut made = crate::collection::Collection::make(false).unwrap();
-            made.name_key =
-                crate::collection::NameKey::init_with(|key| key.copy_from_slice(&pattern(32)));
-            made
-        };
+        let tree = crate::tree::Tree::of_vault(crate::collection::NameKey::init_with(|key| {
+            key.copy_from_slice(&pattern(32));
+        }));
         let seal = |path: &str| {
-            let stored = collection
-                .store_path(&VaultPath::parse(path).unwrap())
-                .unwrap();
+            let stored = tree.store_path(&VaultPath::parse(path).unwrap()).unwrap();
             let long: BTreeMap<String, Value> = stored
                 .long_names
                 .iter()

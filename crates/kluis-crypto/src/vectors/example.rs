@@ -31,7 +31,7 @@ fn section() -> String {
         lines(&mut out);
         out.push_str("```\n");
     };
-    let secrets = VaultSecrets::make().unwrap();
+    let secrets = VaultSecrets::make(0).unwrap();
     let entry = Entry::first(&secrets, false, 1_700_000_000_000_000).unwrap();
     let password = Password::new("correct horse battery staple");
     let credential = Credential::from(password);
@@ -97,12 +97,12 @@ fn section() -> String {
 
     let ledger = Ledger::read(entry.position(), [entry.clone()], &header, &secrets).unwrap();
     let collection = ledger.root();
-    let nk = collection.name_key.expose_secret();
+    let nk = ledger.tree().name_key().expose_secret();
     let ck = collection.epochs[0].key.expose_secret();
     let path = VaultPath::parse("docs/hello.txt").unwrap();
     let d_1 = kdf(nk, Label::DIR, &[b"docs"]);
     let t_1 = kdf(ck, Label::SUB, &[b"docs"]);
-    let stored = collection.store_path(&path).unwrap();
+    let stored = ledger.tree().store_path(&path).unwrap();
     block(
         "The path `docs/hello.txt`: the keys of its names, and where it lies.",
         &|out| {
@@ -114,9 +114,8 @@ fn section() -> String {
             line(out, "D_1: siv", &kdf(&d_1, Label::SIV, &[]));
             line(out, "D_1: name", &kdf(&d_1, Label::NAME, &[]));
             for (name, key, segment) in [("docs", nk, "docs"), ("hello.txt", &d_1, "hello.txt")] {
-                let mut made = crate::collection::Collection::make(false).unwrap();
-                made.name_key = NameKey::init_with(|out| *out = *key);
-                let sealed = FolderNames::of(&made).seal(segment);
+                let names = FolderNames::new(NameKey::init_with(|out| *out = *key));
+                let sealed = names.seal(segment);
                 line(out, &format!("sealed {name}"), &sealed);
             }
             let mut parts = stored.path.splitn(3, '/').skip(1);
@@ -133,7 +132,7 @@ fn section() -> String {
         ..Metadata::default()
     };
     let time = 1_700_000_000_000_003;
-    let sealer = Sealer::new(&vault, &ledger, &path, time, &metadata, Some(5)).unwrap();
+    let sealer = Sealer::new(&vault, ledger.tree(), &path, time, &metadata, Some(5)).unwrap();
     let object = crate::object::tests::seal_chunks(&sealer, b"hello");
     block(
         "The object, with the content `hello`, version 1700000000000003 and modified half a second past 1700000000:",

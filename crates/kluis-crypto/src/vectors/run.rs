@@ -33,6 +33,9 @@ fn class(error: Error) -> &'static str {
         Error::Stale(_) => "stale",
         Error::Forked(_) => "forked",
         Error::Randomness => "randomness",
+        Error::NotFound(_) => "not_found",
+        Error::UntrustedIdentity => "untrusted_identity",
+        Error::AccessDenied(_) => "access_denied",
     }
 }
 
@@ -530,6 +533,7 @@ fn chain(case: &Case<'_>) -> Result<Fields> {
         header,
         named,
         authorities.current_from(),
+        Suite::V1,
         &case.owners(),
     )?;
     let root = ledger.root();
@@ -554,7 +558,7 @@ fn chain(case: &Case<'_>) -> Result<Fields> {
                 "id": hex(root.id.as_bytes()),
                 "mount": "",
                 "options": u8::from(root.padded),
-                "nk": hex(root.name_key.expose_secret()),
+                "nk": hex(ledger.tree().name_key().expose_secret()),
                 "floor": root.floor,
                 "epochs": epochs,
             }]),
@@ -562,19 +566,13 @@ fn chain(case: &Case<'_>) -> Result<Fields> {
     ]))
 }
 
-fn collection(case: &Case<'_>) -> Collection {
-    Collection {
-        id: CollectionId([0; 16]),
-        padded: false,
-        name_key: NameKey::init_with(|key| *key = case.fixed("nk")),
-        floor: 0,
-        epochs: Vec::new(),
-    }
+fn tree(case: &Case<'_>) -> Tree {
+    Tree::of_vault(NameKey::init_with(|key| *key = case.fixed("nk")))
 }
 
 fn seal_names(case: &Case<'_>) -> Result<Fields> {
     let path = VaultPath::parse(case.text("path"))?;
-    let stored = collection(case).store_path(&path)?;
+    let stored = tree(case).store_path(&path)?;
     let below = |path: &str| path.strip_prefix("o/").unwrap().to_owned();
     let long: Map<String, Value> = stored
         .long_names
@@ -589,7 +587,7 @@ fn seal_names(case: &Case<'_>) -> Result<Fields> {
 
 fn open_names(case: &Case<'_>) -> Outcome {
     let long = case.paths("long");
-    let mut names = FolderNames::of(&collection(case));
+    let mut names = tree(case).names(None);
     let (mut path, mut here) = (Vec::new(), String::new());
     for stored in case.text("stored").split('/') {
         here.push_str(stored);
@@ -618,8 +616,9 @@ fn object(case: &Case<'_>) -> Result<Fields> {
     });
     let collection = Collection {
         id: CollectionId(case.fixed("collection")),
+        mount: None,
         padded: false,
-        name_key: NameKey::init_with(|_| {}),
+        closed: None,
         floor: case.get("floor").map_or(0, |floor| floor.as_u64().unwrap()) as u32,
         epochs: epochs.collect(),
     };
@@ -628,7 +627,7 @@ fn object(case: &Case<'_>) -> Result<Fields> {
     let suite = Suite::from_number(case.number("suite"))?;
     let object = case.bytes("object");
     let header = object.first_chunk().ok_or(Error::Tampered)?;
-    let opener = Opener::new(header, &case.vault(), suite, &ledger, &path)?;
+    let opener = Opener::new(header, &case.vault(), suite, ledger.tree(), &path)?;
     let mut content = get(&opener, &object)?;
     let length = content.len();
     if let Some(range) = case.get("range") {

@@ -1,14 +1,23 @@
 //! The ledger: one chain of signed entries in which everything stands that the
 //! owner decides about keys (docs/FORMAT.md, section 4).
 
+mod action;
+mod decide;
+
 use crate::authority::Authorities;
 use crate::cbor::{Reader, Record, Writer};
-use crate::collection::{Collection, ContentKey, Epoch, NameKey};
-use crate::header::{Header, VaultSecrets, check_magic};
+use crate::collection::{Collection, Epoch, NameKey};
+use crate::contact::Contact;
+use crate::grant::GrantRecord;
+use crate::header::{Header, Suite, VaultSecrets, check_magic};
 use crate::kdf::{Label, domain};
 use crate::message::{self, Place};
+use crate::name::{VaultPath, objects_prefix};
 use crate::secret::secret_key;
-use crate::{CollectionId, Error, Position, RecordHash, Result, VaultId};
+use crate::tree::Tree;
+use crate::{CollectionId, Error, GrantId, Position, RecordHash, Result, VaultId};
+pub(crate) use action::{Action, Actions, State};
+pub use decide::{Appended, Decision};
 use std::collections::{BTreeMap, BTreeSet};
 use zeroize::Zeroizing;
 
@@ -22,152 +31,6 @@ secret_key! {
 
 /// Every entry with a multiple of this sequence holds the whole state before it.
 const SNAPSHOT_EVERY: u64 = 64;
-
-/// What an entry decides.
-pub(crate) enum Action {
-    Collection(Collection),
-    Epoch {
-        collection: CollectionId,
-        number: u32,
-        key: ContentKey,
-    },
-    Snapshot(Vec<Collection>),
-}
-
-/// The actions of one part.
-struct Actions(Vec<Action>);
-
-impl Actions {
-    const MAX: usize = 4_096;
-    const MAX_COLLECTIONS: usize = 65_536;
-    const MAX_EPOCHS: usize = 65_536;
-}
-
-fn write_collection(collection: &Collection, to: &mut Writer) {
-    to.bytes(collection.id.as_bytes())
-        .text("")
-        .uint(collection.padded.into());
-    to.bytes(collection.name_key.expose_secret());
-}
-
-fn read_collection(from: &mut Reader<'_>) -> Result<Collection> {
-    let id = CollectionId(*from.fixed()?);
-    if !from.text(4_096)?.is_empty() {
-        return Err(Error::UnsupportedFormat("collection of a folder"));
-    }
-    let padded = match from.uint()? {
-        0 => false,
-        1 => true,
-        _ => return Err(Error::UnsupportedFormat("option of a collection")),
-    };
-    let name_key = *from.fixed()?;
-    let name_key = NameKey::init_with(|out| *out = name_key);
-    Ok(Collection {
-        id,
-        padded,
-        name_key,
-        floor: 0,
-        epochs: Vec::new(),
-    })
-}
-
-fn read_content_key(from: &mut Reader<'_>) -> Result<ContentKey> {
-    let key = from.fixed()?;
-    Ok(ContentKey::init_with(|out| *out = *key))
-}
-
-impl Record for Actions {
-    fn write(&self, to: &mut Writer) {
-        to.array(self.0.len());
-        for action in &self.0 {
-            match action {
-                Action::Collection(collection) => {
-                    to.array(6).uint(1);
-                    write_collection(collection, to);
-                    let first = collection.epochs.first();
-                    to.bytes(first.map_or(&[][..], |epoch| epoch.key.expose_secret()));
-                }
-                Action::Epoch {
-                    collection,
-                    number,
-                    key,
-                } => {
-                    to.array(4).uint(2).bytes(collection.as_bytes());
-                    to.uint((*number).into()).bytes(key.expose_secret());
-                }
-                Action::Snapshot(collections) => {
-                    to.array(2).uint(3).array(collections.len());
-                    for collection in collections {
-                        to.array(6);
-                        write_collection(collection, to);
-                        to.uint(collection.floor.into())
-                            .array(collection.epochs.len());
-                        for epoch in &collection.epochs {
-                            to.array(4).uint(epoch.number.into()).uint(epoch.opened);
-                            to.uint(epoch.orphan.into())
-                                .bytes(epoch.key.expose_secret());
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn read(from: &mut Reader<'_>) -> Result<Self> {
-        let mut actions = Vec::new();
-        for _ in 0..from.array_up_to(Self::MAX)? {
-            // An action of a later version may be longer than ours.
-            let length = from.array_of_any(usize::MAX)?;
-            actions.push(match (from.uint()?, length) {
-                (1, 6) => {
-                    let mut collection = read_collection(from)?;
-                    let key = read_content_key(from)?;
-                    collection.epochs.push(Epoch {
-                        number: 0,
-                        opened: 0,
-                        orphan: false,
-                        key,
-                    });
-                    Action::Collection(collection)
-                }
-                (2, 4) => Action::Epoch {
-                    collection: CollectionId(*from.fixed()?),
-                    number: from.uint_u32()?,
-                    key: read_content_key(from)?,
-                },
-                (3, 2) => {
-                    let mut collections = Vec::new();
-                    for _ in 0..from.array_up_to(Self::MAX_COLLECTIONS)? {
-                        from.array(6)?;
-                        let mut collection = read_collection(from)?;
-                        collection.floor = from.uint_u32()?;
-                        for _ in 0..from.array_up_to(Self::MAX_EPOCHS)? {
-                            from.array(4)?;
-                            collection.epochs.push(Epoch {
-                                number: from.uint_u32()?,
-                                opened: from.uint()?,
-                                orphan: match from.uint()? {
-                                    0 => false,
-                                    1 => true,
-                                    _ => return Err(Error::Tampered),
-                                },
-                                key: read_content_key(from)?,
-                            });
-                        }
-                        if collection.current().is_none() {
-                            return Err(Error::Tampered);
-                        }
-                        collections.push(collection);
-                    }
-                    Action::Snapshot(collections)
-                }
-                (1..=3, _) => return Err(Error::Tampered),
-                _ => return Err(Error::UnsupportedFormat("action in the ledger")),
-            });
-        }
-        Ok(Self(actions))
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Audience {
@@ -289,7 +152,7 @@ pub struct Entry {
 
 impl Entry {
     /// A longer record is not an entry.
-    pub const MAX_LENGTH: usize = 1 << 20;
+    pub const MAX_LENGTH: usize = 4 << 20;
     /// The first bytes of an entry of this version.
     pub const MAGIC: [u8; 4] = *b"KLE1";
 
@@ -344,12 +207,13 @@ impl Entry {
         })
     }
 
-    /// The first entry of a vault: its root collection.
+    /// The first entry of a vault: the collection at its top.
     ///
     /// # Errors
     /// `Randomness`.
     pub fn first(secrets: &VaultSecrets, padded: bool, now: u64) -> Result<Self> {
-        let actions = Actions(vec![Action::Collection(Collection::make(padded)?)]);
+        let top = Collection::make(None, padded)?;
+        let actions = Actions(vec![Action::Collection(Some(NameKey::make()?), top)]);
         let body = Body {
             vault: secrets.vault(),
             sequence: 0,
@@ -416,7 +280,8 @@ impl Entry {
                 // Only a header newer than ours holds that key.
                 .ok_or(Error::Stale("vault header"))?;
             let place = part_place(self.body.sequence, index);
-            parts.push(open_part(owner, &self.body.vault, &place, sealed)?);
+            let key = owner_key(owner, &self.body.vault);
+            parts.push(open_part(&key, &self.body.vault, &place, sealed)?);
         }
         Ok(parts)
     }
@@ -429,8 +294,69 @@ impl Entry {
         }
         Ok(actions)
     }
+
+    /// What the entry says to those who hold the keys of a tree's collections, with
+    /// paths as they are in that tree.
+    pub(crate) fn notices(&self, tree: &Tree) -> Result<Vec<Action>> {
+        let mut notices = Vec::new();
+        for (index, (audience, sealed)) in self.body.parts.iter().enumerate() {
+            let Audience::Members(id, number) = audience else {
+                continue;
+            };
+            let Some(collection) = tree.written().find(|c| c.id == *id) else {
+                continue;
+            };
+            let mut epochs = collection.epochs.iter();
+            let Some(epoch) = epochs.find(|e| e.number == *number && !e.orphan) else {
+                continue;
+            };
+            let place = part_place(self.body.sequence, index);
+            let key = notice_key(epoch, &self.body.vault);
+            let part = open_part(&key, &self.body.vault, &place, sealed)?;
+            for action in Actions::decode(&part)?.0 {
+                let news = match action {
+                    Action::Collection(None, mut inner) => {
+                        let mount = inner.mount.as_ref().ok_or(Error::Tampered)?;
+                        inner.mount = Some(VaultPath::join(collection.mount.as_ref(), mount));
+                        let known = tree.get(&inner.id).is_some();
+                        (!known).then_some(Action::Collection(None, inner))
+                    }
+                    Action::Epoch {
+                        collection,
+                        number,
+                        key,
+                    } => {
+                        let last = tree.get(&collection).and_then(Collection::last);
+                        let known = last.is_some_and(|last| last.number >= number);
+                        (!known).then_some(Action::Epoch {
+                            collection,
+                            number,
+                            key,
+                        })
+                    }
+                    Action::Closed { collection, .. } if collection != *id => {
+                        return Err(Error::Tampered);
+                    }
+                    Action::Floor { .. } | Action::Filed(_) | Action::Closed { .. } => Some(action),
+                    _ => return Err(Error::Tampered),
+                };
+                notices.extend(news);
+            }
+        }
+        // A person may hold the keys of several collections that are told the same.
+        let mut told = BTreeSet::new();
+        notices.retain(|action| match action {
+            Action::Collection(_, collection) => told.insert((collection.id, 0)),
+            Action::Epoch {
+                collection, number, ..
+            } => told.insert((*collection, *number)),
+            _ => true,
+        });
+        Ok(notices)
+    }
 }
 
+/// The place of a part: `u64(sequence) ‖ u32(index)`.
 fn part_place(sequence: u64, index: usize) -> [u8; 12] {
     let mut place = [0; 12];
     place[..8].copy_from_slice(&sequence.to_be_bytes());
@@ -439,7 +365,8 @@ fn part_place(sequence: u64, index: usize) -> [u8; 12] {
     place
 }
 
-fn part_key(owner: &OwnerKey, vault: &VaultId) -> PartKey {
+/// The key of an owner's part: `KDF(OK, "owner", vault id)`.
+fn owner_key(owner: &OwnerKey, vault: &VaultId) -> PartKey {
     PartKey::derive(
         owner.expose_secret(),
         Label::OWNER_PART,
@@ -447,18 +374,41 @@ fn part_key(owner: &OwnerKey, vault: &VaultId) -> PartKey {
     )
 }
 
-fn open_part(
-    owner: &OwnerKey,
-    vault: &VaultId,
-    place: &[u8],
-    sealed: &[u8],
-) -> Result<Zeroizing<Vec<u8>>> {
-    let place = Place {
+/// The key of a part for those who hold the key of an epoch: `KDF(CK, "notice",
+/// vault id)`.
+fn notice_key(epoch: &Epoch, vault: &VaultId) -> PartKey {
+    PartKey::derive(
+        epoch.key.expose_secret(),
+        Label::NOTICE,
+        &[vault.as_bytes()],
+    )
+}
+
+fn part_context<'a>(vault: &'a VaultId, place: &'a [u8; 12]) -> Place<'a> {
+    Place {
         kind: "ledger",
         vault,
         place,
-    };
-    message::open(part_key(owner, vault).expose_secret(), &place, sealed)
+    }
+}
+
+fn open_part(
+    key: &PartKey,
+    vault: &VaultId,
+    place: &[u8; 12],
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>> {
+    message::open(key.expose_secret(), &part_context(vault, place), sealed)
+}
+
+fn seal_part(
+    key: &PartKey,
+    vault: &VaultId,
+    place: &[u8; 12],
+    actions: &Actions,
+) -> Result<Vec<u8>> {
+    let context = part_context(vault, place);
+    message::seal(key.expose_secret(), &context, &actions.encode())
 }
 
 /// The first part of an entry, sealed for the owner key in force.
@@ -470,20 +420,11 @@ fn owner_part(
     let owner = secrets.owners().last().ok_or(Error::Tampered)?;
     let vault = secrets.vault();
     let place = part_place(sequence, 0);
-    let place = Place {
-        kind: "ledger",
-        vault: &vault,
-        place: &place,
-    };
-    let sealed = message::seal(
-        part_key(owner, &vault).expose_secret(),
-        &place,
-        &actions.encode(),
-    )?;
+    let sealed = seal_part(&owner_key(owner, &vault), &vault, &place, actions)?;
     Ok((Audience::Owner(secrets.owners().len() as u64 - 1), sealed))
 }
 
-/// What the entries of a ledger add up to.
+/// What the entries of a ledger add up to, for the owner of the vault.
 #[derive(Debug)]
 pub struct Ledger {
     head: Position,
@@ -491,10 +432,19 @@ pub struct Ledger {
     chain: Vec<Position>,
     header: Option<Position>,
     generation: u64,
-    collections: BTreeMap<CollectionId, Collection>,
-    root: CollectionId,
-    orphans: BTreeSet<RecordHash>,
+    suite: Suite,
+    state: State,
+    /// Valid entries outside the chain that no entry has settled, with what of
+    /// them is to be decided again.
+    orphans: BTreeMap<RecordHash, Closings>,
     settled: BTreeSet<RecordHash>,
+}
+
+/// What an orphan closed or took back: it counts, and is decided again.
+#[derive(Debug, Default)]
+struct Closings {
+    collections: Vec<CollectionId>,
+    revoked: Vec<GrantId>,
 }
 
 impl Ledger {
@@ -522,9 +472,11 @@ impl Ledger {
             header.position(),
             header.ledger(),
             from,
+            header.suite(),
             secrets,
         )
     }
+
     /// As `read`, with the place of the header at hand, the entry it names, and the
     /// sequence from which its authority signs.
     pub(crate) fn assemble(
@@ -533,6 +485,7 @@ impl Ledger {
         header: Position,
         named: Position,
         authority_from: u64,
+        suite: Suite,
         secrets: &VaultSecrets,
     ) -> Result<Self> {
         let mut entries: BTreeMap<Position, Entry> = entries
@@ -574,15 +527,15 @@ impl Ledger {
             chain: chain.iter().rev().map(|entry| entry.position).collect(),
             header: None,
             generation: 0,
-            collections: BTreeMap::new(),
-            root: CollectionId([0; 16]),
-            orphans: BTreeSet::new(),
+            suite,
+            state: State::new(Tree::of_vault(NameKey::init_with(|_| {}))),
+            orphans: BTreeMap::new(),
             settled: BTreeSet::new(),
         };
         for entry in chain.iter().rev() {
             ledger.apply(entry, secrets)?;
         }
-        if ledger.collections.is_empty() {
+        if ledger.state.tree.mounted(None).is_none() {
             return Err(Error::Tampered);
         }
         for (position, orphan) in entries {
@@ -590,10 +543,11 @@ impl Ledger {
             // ever, and with them keys of the epochs of today.
             let of_today = position.sequence >= authority_from;
             if of_today && !ledger.settled.contains(&position.hash) {
-                ledger.adopt_keys(&orphan, secrets)?;
-                ledger.orphans.insert(position.hash);
+                let closings = ledger.adopt(&orphan, secrets)?;
+                ledger.orphans.insert(position.hash, closings);
             }
         }
+        ledger.state.tree.set_head(head.sequence);
 
         match ledger.header {
             Some(newest) if newest.sequence > header.sequence => Err(Error::Stale("vault header")),
@@ -607,53 +561,27 @@ impl Ledger {
     fn apply(&mut self, entry: &Entry, secrets: &VaultSecrets) -> Result<()> {
         let sequence = entry.position.sequence;
         for (index, action) in entry.actions(secrets)?.into_iter().enumerate() {
+            let is_empty = self.state.tree.mounted(None).is_none();
             match action {
-                Action::Snapshot(collections)
+                Action::Snapshot(state)
                     if index == 0 && sequence > 0 && sequence.is_multiple_of(SNAPSHOT_EVERY) =>
                 {
-                    let ascending = collections.windows(2).all(|c| c[0].id < c[1].id);
-                    if !ascending || !collections.iter().all(|c| c.is_in_order(sequence)) {
+                    if state.tree.top() != objects_prefix() || !state.is_of_before(sequence) {
                         return Err(Error::Tampered);
                     }
-                    self.collections = collections.into_iter().map(|c| (c.id, c)).collect();
-                    self.root = self
-                        .collections
-                        .keys()
-                        .next()
-                        .copied()
-                        .ok_or(Error::Tampered)?;
+                    self.state = *state;
                 }
-                Action::Collection(mut collection)
-                    if self.collections.is_empty() && sequence == 0 =>
+                Action::Collection(Some(names), collection)
+                    if is_empty && sequence == 0 && collection.mount.is_none() =>
                 {
-                    collection
-                        .epochs
-                        .iter_mut()
-                        .for_each(|epoch| epoch.opened = sequence);
-                    self.root = collection.id;
-                    self.collections.insert(collection.id, collection);
+                    self.state.tree = Tree::of_vault(names);
+                    self.state.tree.insert(collection)?;
                 }
-                Action::Epoch {
-                    collection,
-                    number,
-                    key,
-                } => {
-                    let collection = self
-                        .collections
-                        .get_mut(&collection)
-                        .ok_or(Error::Tampered)?;
-                    let last = collection.current().ok_or(Error::Tampered)?.number;
-                    if last.checked_add(1) != Some(number) {
-                        return Err(Error::Tampered);
-                    }
-                    collection.insert(Epoch {
-                        number,
-                        opened: sequence,
-                        orphan: false,
-                        key,
-                    });
+                Action::Snapshot(_) | Action::Collection(Some(_), _) => {
+                    return Err(Error::Tampered);
                 }
-                Action::Snapshot(_) | Action::Collection(_) => return Err(Error::Tampered),
+                _ if is_empty => return Err(Error::Tampered),
+                action => self.state.apply(action, sequence)?,
             }
         }
         if let Some(header) = entry.body.header {
@@ -675,85 +603,69 @@ impl Ledger {
     }
 
     /// An orphan's keys may have sealed objects; its writer never came to claim it.
-    fn adopt_keys(&mut self, orphan: &Entry, secrets: &VaultSecrets) -> Result<()> {
+    fn adopt(&mut self, orphan: &Entry, secrets: &VaultSecrets) -> Result<Closings> {
+        let mut closings = Closings::default();
         let actions = match orphan.actions(secrets) {
             Ok(actions) => actions,
             // Written under a root that never came into force.
-            Err(Error::Stale(_) | Error::Tampered) => return Ok(()),
+            Err(Error::Stale(_) | Error::Tampered) => return Ok(closings),
             Err(error) => return Err(error),
         };
+        let opened = orphan.position.sequence;
         for action in actions {
-            if let Action::Epoch {
-                collection,
-                number,
-                key,
-            } = action
-                && let Some(collection) = self.collections.get_mut(&collection)
-            {
-                let opened = orphan.position.sequence;
-                collection.insert(Epoch {
+            match action {
+                Action::Epoch {
+                    collection,
                     number,
-                    opened,
-                    orphan: true,
                     key,
-                });
+                } => {
+                    if let Some(known) = self.state.tree.get_mut(&collection) {
+                        known.insert(Epoch {
+                            number,
+                            opened,
+                            orphan: true,
+                            key,
+                        });
+                        closings.collections.push(collection);
+                    }
+                }
+                Action::Collection(None, mut collection) => {
+                    for epoch in &mut collection.epochs {
+                        (epoch.opened, epoch.orphan) = (opened, true);
+                    }
+                    // One of that id is of the chain, which counts.
+                    let _ = self.state.tree.insert(collection);
+                }
+                Action::Revoke(grant) if self.state.grants.contains_key(&grant) => {
+                    closings.revoked.push(grant);
+                }
+                _ => {}
             }
         }
-        Ok(())
-    }
-
-    /// The entry that follows: it names the header, opens new epochs if the root
-    /// was rotated since, and holds a snapshot where one is due.
-    ///
-    /// # Errors
-    /// `Randomness`, `LimitExceeded`.
-    pub fn next(&self, header: &Header, secrets: &VaultSecrets, now: u64) -> Result<Entry> {
-        let sequence = self.head.sequence + 1;
-        if sequence > u32::MAX.into() {
-            return Err(Error::LimitExceeded("entries of one ledger"));
-        }
-        let mut actions = Vec::new();
-        let mut settled = Vec::new();
-        if sequence.is_multiple_of(SNAPSHOT_EVERY) {
-            actions.push(Action::Snapshot(
-                self.collections.values().map(duplicate).collect(),
-            ));
-            settled.extend(self.orphans.iter().copied());
-        }
-        if self.generation < secrets.owners().len() as u64 - 1 {
-            for collection in self.collections.values() {
-                let last = collection.current().ok_or(Error::Tampered)?.number;
-                let number = last
-                    .checked_add(1)
-                    .ok_or(Error::LimitExceeded("epochs of one collection"))?;
-                actions.push(Action::Epoch {
-                    collection: collection.id,
-                    number,
-                    key: ContentKey::make()?,
-                });
-            }
-        }
-        let body = Body {
-            vault: secrets.vault(),
-            sequence,
-            written: now,
-            previous: Some(self.head.hash),
-            header: Some(header.position()),
-            settled,
-            parts: vec![owner_part(secrets, sequence, &Actions(actions))?],
-        };
-        Entry::write(body, secrets)
+        Ok(closings)
     }
 
     /// Whether the ledger is behind the header: it does not name it, or the
-    /// epochs of its root key are not opened. Then an entry has to be appended.
-    pub fn is_behind(&self, header: &Header, secrets: &VaultSecrets) -> bool {
+    /// epochs of its root key are not opened; or behind an entry outside its chain,
+    /// whose closings are to be decided again; or a grant has ended by the clock of
+    /// the caller, in microseconds since 1970. Then an entry has to be appended.
+    pub fn is_behind(&self, header: &Header, secrets: &VaultSecrets, now: u64) -> bool {
         let named = match self.header {
             Some(named) => named == header.position(),
             // A vault's first header needs no entry of its own.
             None => header.position().sequence == 0,
         };
-        !named || self.generation < secrets.owners().len() as u64 - 1
+        let to_close = |closings: &Closings| !closings.collections.is_empty();
+        !named
+            || self.generation < secrets.owners().len() as u64 - 1
+            || self.orphans.values().any(to_close)
+            || self.ended_grants(now).next().is_some()
+    }
+
+    /// Grants whose time is over.
+    fn ended_grants(&self, now: u64) -> impl Iterator<Item = &GrantRecord> {
+        let ended = move |grant: &&GrantRecord| grant.terms.not_after.is_some_and(|end| end < now);
+        self.state.grants.values().filter(ended)
     }
 
     /// The newest entry.
@@ -769,64 +681,82 @@ impl Ledger {
             .any(|position| position.sequence == seen.sequence && *position != seen)
     }
 
-    /// The collection that holds the vault's objects.
-    pub fn root(&self) -> &Collection {
-        // `read` refuses a ledger without it.
-        &self.collections[&self.root]
+    /// The folders and keys of the vault.
+    pub fn tree(&self) -> &Tree {
+        &self.state.tree
+    }
+
+    /// The address book.
+    pub fn contacts(&self) -> impl Iterator<Item = &Contact> {
+        self.state.contacts.values()
+    }
+
+    /// A contact.
+    pub fn contact(&self, name: &str) -> Option<&Contact> {
+        self.state.contacts.get(name)
+    }
+
+    /// The grants in force.
+    pub fn grants(&self) -> impl Iterator<Item = &GrantRecord> {
+        self.state.grants.values()
+    }
+
+    /// A grant in force.
+    pub fn grant(&self, id: &GrantId) -> Option<&GrantRecord> {
+        self.state.grants.get(id)
     }
 
     #[cfg(test)]
     pub(crate) fn of_one(collection: Collection, sequence: u64) -> Self {
         let hash = RecordHash([0; 32]);
+        let mut tree = Tree::of_vault(NameKey::init_with(|_| {}));
+        tree.insert(collection).unwrap();
+        tree.set_head(sequence);
         Self {
             head: Position { sequence, hash },
             chain: Vec::new(),
             header: None,
             generation: 0,
-            root: collection.id,
-            collections: [(collection.id, collection)].into(),
-            orphans: BTreeSet::new(),
+            suite: Suite::V1,
+            state: State::new(tree),
+            orphans: BTreeMap::new(),
             settled: BTreeSet::new(),
         }
     }
 
     #[cfg(test)]
+    pub(crate) fn catch_up(
+        &self,
+        header: &Header,
+        secrets: &VaultSecrets,
+        now: u64,
+    ) -> Result<Entry> {
+        let next = self.next(header, secrets, now, Decision::CatchUp);
+        next.map(|appended| appended.entry)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn root(&self) -> &Collection {
+        self.state.tree.mounted(None).unwrap()
+    }
+
+    #[cfg(test)]
     pub(crate) fn root_mut(&mut self) -> &mut Collection {
-        self.collections.get_mut(&self.root).unwrap()
+        let id = self.root().id;
+        self.state.tree.get_mut(&id).unwrap()
     }
 
     #[cfg(test)]
     pub(crate) fn set_head(&mut self, sequence: u64) {
         self.head.sequence = sequence;
-    }
-
-    pub(crate) fn collection(&self, id: &CollectionId) -> Option<&Collection> {
-        self.collections.get(id)
-    }
-}
-
-fn duplicate(collection: &Collection) -> Collection {
-    Collection {
-        id: collection.id,
-        padded: collection.padded,
-        name_key: collection.name_key.duplicate(),
-        floor: collection.floor,
-        epochs: collection
-            .epochs
-            .iter()
-            .map(|e| Epoch {
-                number: e.number,
-                opened: e.opened,
-                orphan: e.orphan,
-                key: e.key.duplicate(),
-            })
-            .collect(),
+        self.state.tree.set_head(sequence);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collection::ContentKey;
     use crate::random::scripted::{self, Source};
     use crate::testing::{Vault, flips, phrase};
     use proptest::prelude::*;
@@ -873,6 +803,16 @@ mod tests {
         entry(vault, head.sequence + 1, Some(head.hash), actions)
     }
 
+    fn empty_tree() -> Tree {
+        Tree::of_vault(NameKey::init_with(|key| *key = [5; 32]))
+    }
+
+    fn snapshot_of(collection: Collection) -> Action {
+        let mut tree = empty_tree();
+        tree.insert(collection).unwrap();
+        Action::Snapshot(Box::new(State::new(tree)))
+    }
+
     fn epoch(ledger: &Ledger, number: u32, key: u8) -> Action {
         Action::Epoch {
             collection: ledger.root().id,
@@ -889,7 +829,7 @@ mod tests {
             assert_eq!(ledger.head(), vault.entries[0].position());
             assert_eq!(ledger.root().is_padded(), padded);
             assert_eq!(epochs(&ledger).len(), 1);
-            assert!(!ledger.is_behind(vault.header(), &vault.secrets));
+            assert!(!ledger.is_behind(vault.header(), &vault.secrets, 0));
             let again = Entry::parse(
                 vault.entries[0].as_bytes(),
                 &vault.secrets.vault(),
@@ -902,12 +842,12 @@ mod tests {
     #[test]
     fn a_long_ledger_is_read_from_its_last_snapshot() {
         let mut vault = vault();
-        let names = *vault.ledger().root().name_key.expose_secret();
+        let names = *vault.ledger().tree().name_key().expose_secret();
         let mut expected = epochs(&vault.ledger());
         for sequence in 1..=140 {
             if [3, 63, 64, 65, 100, 128, 139].contains(&sequence) {
                 vault.rotate(&[phrase(1)]);
-                assert!(vault.ledger().is_behind(vault.header(), &vault.secrets));
+                assert!(vault.ledger().is_behind(vault.header(), &vault.secrets, 0));
                 vault.append();
                 let ledger = vault.ledger();
                 let last = *epochs(&ledger).last().unwrap();
@@ -922,8 +862,8 @@ mod tests {
             let ledger = vault.ledger();
             assert_eq!(ledger.head().sequence, sequence);
             assert_eq!(epochs(&ledger), expected);
-            assert_eq!(*ledger.root().name_key.expose_secret(), names);
-            assert!(!ledger.is_behind(vault.header(), &vault.secrets));
+            assert_eq!(*ledger.tree().name_key().expose_secret(), names);
+            assert!(!ledger.is_behind(vault.header(), &vault.secrets, 0));
         }
         assert_eq!(Ledger::window_start(63), 0);
         assert_eq!(Ledger::window_start(64), 64);
@@ -1129,7 +1069,7 @@ mod tests {
         // A rotation ends it: whoever held the authority before could make such
         // orphans for ever.
         vault.rotate(&[phrase(1)]);
-        let next = ledger.next(vault.header(), &vault.secrets, 9).unwrap();
+        let next = ledger.catch_up(vault.header(), &vault.secrets, 9).unwrap();
         let mut all: Vec<&Entry> = base.iter().collect();
         all.extend([&next, &orphans[0], &orphans[1]]);
         let ledger = reads(&vault, next.position(), &all).unwrap();
@@ -1143,22 +1083,22 @@ mod tests {
     fn who_held_the_root_before_a_rotation_decides_nothing_after_it() {
         let mut vault = vault();
         vault.append();
-        let (mut thief, before) = (VaultSecrets::make().unwrap(), vault.ledger());
+        let (mut thief, before) = (VaultSecrets::make(0).unwrap(), vault.ledger());
         std::mem::swap(&mut thief, &mut vault.secrets);
         // The owner goes on with what the thief has not.
         let old_header = vault.header().clone();
-        let after = thief.rotated().unwrap();
+        let after = thief.rotated(0).unwrap();
         let slot = crate::make_slot(&after, &phrase(1), crate::testing::cheap(), 1).unwrap();
         let head = vault.head().position();
         let header = old_header
             .rotated(&thief, &after, head, vec![slot], 1)
             .unwrap();
-        let entry = before.next(&header, &after, 2).unwrap();
+        let entry = before.catch_up(&header, &after, 2).unwrap();
         let id = after.vault();
         let authorities = header.authorities();
         assert!(Entry::parse(entry.as_bytes(), &id, authorities).is_ok());
         // An entry of his in its place, or behind it, is none.
-        let forged = before.next(&old_header, &thief, 3).unwrap();
+        let forged = before.catch_up(&old_header, &thief, 3).unwrap();
         assert_eq!(
             Entry::parse(forged.as_bytes(), &id, authorities),
             Err(Error::Tampered)
@@ -1174,7 +1114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_settles_orphans() {
+    fn an_orphans_closing_is_decided_again_and_a_snapshot_settles_it() {
         let mut vault = vault();
         let orphan = after(&vault, vec![epoch(&vault.ledger(), 1, 0xa)]);
         while vault.entries.len() < 64 {
@@ -1183,24 +1123,27 @@ mod tests {
         let mut all: Vec<&Entry> = vault.entries.iter().collect();
         all.push(&orphan);
         let ledger = reads(&vault, vault.head().position(), &all).unwrap();
-        let next = ledger.next(vault.header(), &vault.secrets, 9).unwrap();
+        let next = ledger.catch_up(vault.header(), &vault.secrets, 9).unwrap();
         assert_eq!(next.position().sequence, 64);
         assert_eq!(next.body.settled, [orphan.position().hash]);
         for shown in [&[&next][..], &[&next, &orphan]] {
             let ledger = reads(&vault, next.position(), shown).unwrap();
             assert_eq!(epochs(&ledger)[1], (1, 1, true, [0xa; 32]));
-            assert_eq!(epochs(&ledger).len(), 2, "once");
-            assert_eq!(ledger.root().current().unwrap().number, 0);
+            // What the orphan closed is closed again, in the chain.
+            assert_eq!(epochs(&ledger).len(), 3, "once");
+            let current = ledger.root().current().unwrap();
+            assert_eq!((current.number, current.opened), (1, 64));
             assert!(ledger.orphans.is_empty());
+            assert!(!ledger.is_behind(vault.header(), &vault.secrets, 0));
         }
     }
 
     #[test]
     fn an_orphan_of_a_root_that_never_came_is_passed_over() {
         let mut vault = vault();
-        let secrets = vault.secrets.rotated().unwrap();
+        let secrets = vault.secrets.rotated(0).unwrap();
         let ledger = vault.ledger();
-        let orphan = ledger.next(vault.header(), &secrets, 9).unwrap();
+        let orphan = ledger.catch_up(vault.header(), &secrets, 9).unwrap();
         vault.append();
         let mut all: Vec<&Entry> = vault.entries.iter().collect();
         all.push(&orphan);
@@ -1234,8 +1177,11 @@ mod tests {
             vec![epoch(&ledger, u32::MAX, 1)],
             vec![epoch(&ledger, 1, 1), epoch(&ledger, 1, 1)],
             vec![unknown],
-            vec![Action::Collection(Collection::make(false).unwrap())],
-            vec![Action::Snapshot(vec![duplicate(ledger.root())])],
+            vec![Action::Collection(
+                Some(NameKey::make().unwrap()),
+                Collection::make(None, false).unwrap(),
+            )],
+            vec![snapshot_of(ledger.root().duplicate())],
         ] {
             assert_eq!(make(actions), Err(Error::Tampered));
         }
@@ -1251,9 +1197,9 @@ mod tests {
             reads(&vault, entry.position(), &[&entry]).map(|ledger| epochs(&ledger).len())
         };
         let snapshot = |change: &dyn Fn(&mut Collection)| {
-            let mut collection = duplicate(ledger.root());
+            let mut collection = ledger.root().duplicate();
             change(&mut collection);
-            Action::Snapshot(vec![collection])
+            snapshot_of(collection)
         };
         let add = |number, opened, orphan| {
             move |collection: &mut Collection| {
@@ -1274,16 +1220,12 @@ mod tests {
             vec![epoch(&ledger, 1, 1)],
             vec![epoch(&ledger, 1, 1), snapshot(&|_| ())],
             vec![snapshot(&|_| ()), snapshot(&|_| ())],
-            vec![Action::Snapshot(vec![])],
+            vec![Action::Snapshot(Box::new(State::new(empty_tree())))],
             vec![snapshot(&|c| c.epochs.clear())],
             vec![snapshot(&|c| c.epochs[0].orphan = true)],
             vec![snapshot(&add(0, 3, false))],
             vec![snapshot(&add(0, 3, true))],
             vec![snapshot(&add(1, 64, false))],
-            vec![Action::Snapshot(vec![
-                duplicate(ledger.root()),
-                duplicate(ledger.root()),
-            ])],
         ] {
             assert_eq!(make(actions), Err(Error::Tampered));
         }
@@ -1293,7 +1235,7 @@ mod tests {
     fn with_plaintext(vault: &Vault, sequence: u64, plaintext: &[u8]) -> Result<()> {
         let id = vault.secrets.vault();
         let place = part_place(sequence, 0);
-        let key = part_key(&vault.secrets.owners()[0], &id);
+        let key = owner_key(&vault.secrets.owners()[0], &id);
         let sealed = message::seal(
             key.expose_secret(),
             &Place {
@@ -1324,8 +1266,8 @@ mod tests {
         assert_eq!(with_plaintext(&vault, 1, &[0x80]), Ok(()));
         for unknown in [
             &[0x81, 0x81, 0][..],
-            &[0x81, 0x81, 4],
-            &[0x81, 0x89, 4, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[0x81, 0x81, 11],
+            &[0x81, 0x89, 11, 0, 0, 0, 0, 0, 0, 0, 0],
         ] {
             assert!(matches!(
                 with_plaintext(&vault, 1, unknown),
@@ -1383,7 +1325,7 @@ mod tests {
         let mut ledger = vault.ledger();
         ledger.head.sequence = u32::MAX.into();
         assert!(matches!(
-            ledger.next(vault.header(), &vault.secrets, 0),
+            ledger.catch_up(vault.header(), &vault.secrets, 0),
             Err(Error::LimitExceeded(_))
         ));
     }
@@ -1398,7 +1340,7 @@ mod tests {
                 Err(Error::Randomness)
             ));
             assert!(matches!(
-                ledger.next(vault.header(), &vault.secrets, 0),
+                ledger.catch_up(vault.header(), &vault.secrets, 0),
                 Err(Error::Randomness)
             ));
         });
@@ -1428,7 +1370,7 @@ mod tests {
             let found: Vec<u64> = ledger.root().epochs.iter().map(|e| e.opened).collect();
             prop_assert_eq!(found, opened);
             prop_assert_eq!(ledger.head(), vault.head().position());
-            prop_assert!(!ledger.is_behind(vault.header(), &vault.secrets));
+            prop_assert!(!ledger.is_behind(vault.header(), &vault.secrets, 0));
         }
 
         #[test]

@@ -1,0 +1,829 @@
+//! Grants: access to a folder that is given to somebody (docs/FORMAT.md,
+//! section 13).
+//!
+//! The owner's ledger keeps a [`GrantRecord`] of each. Its grantee gets a letter
+//! with a signed [`Statement`] and the keys: the first sealed to his card, those
+//! that follow after a change of epochs in a [`Bundle`] that only he can find his
+//! own in. What he makes of it is a [`Share`].
+
+use crate::card::Card;
+use crate::cbor::{Reader, Record, Writer};
+use crate::contact::Contact;
+use crate::header::{Suite, check_magic};
+use crate::identity::Identity;
+use crate::kdf::{Label, domain};
+use crate::ledger::{Action, Entry};
+use crate::message::{self, Place};
+use crate::secret::secret_key;
+use crate::tree::{Past, Tree};
+use crate::{CollectionId, Error, GrantId, Position, RecordHash, Result, VaultId, VaultPath};
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+secret_key! {
+    /// What a grantee shares with the owner, so that later letters find him.
+    pub(crate) struct MailboxSecret;
+}
+secret_key! {
+    struct LetterKey;
+}
+secret_key! {
+    /// Seals a tree that several letters of one bundle hand out.
+    pub(crate) struct RingKey;
+}
+
+impl MailboxSecret {
+    /// `KDF(mailbox secret, "letter-label", vault id, u64(sequence))[..16]`
+    fn label(&self, vault: &VaultId, sequence: u64) -> [u8; 16] {
+        let sequence = sequence.to_be_bytes();
+        let label = LetterKey::derive(
+            self.expose_secret(),
+            Label::LETTER_LABEL,
+            &[vault.as_bytes(), &sequence],
+        );
+        let mut out = [0; 16];
+        out.copy_from_slice(&label.expose_secret()[..16]);
+        out
+    }
+
+    /// `KDF(mailbox secret, "letter-key", vault id)`
+    fn key(&self, vault: &VaultId) -> LetterKey {
+        LetterKey::derive(self.expose_secret(), Label::LETTER_KEY, &[vault.as_bytes()])
+    }
+}
+
+/// What a grantee may do, and when. Rights and dates bind honest clients; what ends
+/// access for good is a new epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// Whether the grantee may write. In a vault that is not signed whoever reads
+    /// can compute what a writer writes; there it rests on the store's credentials.
+    pub write: bool,
+    /// Whether the grantee may give access on.
+    pub reshare: bool,
+    /// Whether what was written before is reached.
+    pub past: Past,
+    /// Not before this time, in microseconds since 1970.
+    pub not_before: Option<u64>,
+    /// Not after this time.
+    pub not_after: Option<u64>,
+    /// What it is for, for the statement of access.
+    pub purpose: String,
+}
+
+impl Terms {
+    /// Longest purpose in bytes.
+    pub const MAX_PURPOSE: usize = 1_024;
+    const WRITE: u64 = 1;
+    const RESHARE: u64 = 2;
+    const PAST_HELD_BACK: u64 = 4;
+
+    /// Reading, with the past, at any time.
+    pub fn reading() -> Self {
+        Self {
+            write: false,
+            reshare: false,
+            past: Past::Shared,
+            not_before: None,
+            not_after: None,
+            purpose: String::new(),
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.purpose.len() > Self::MAX_PURPOSE || self.purpose.chars().any(char::is_control) {
+            return Err(Error::invalid(
+                "a purpose has at most 1,024 bytes and no control characters",
+            ));
+        }
+        match (self.not_before, self.not_after) {
+            (Some(from), Some(until)) if from >= until => {
+                Err(Error::invalid("the access would end before it begins"))
+            }
+            (Some(0), _) | (_, Some(0)) => Err(Error::invalid("a time lies after 1970")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether access is given at this time.
+    ///
+    /// # Errors
+    /// `AccessDenied` before it begins and after it ended.
+    pub fn check_time(&self, now: u64) -> Result<()> {
+        if self.not_before.is_some_and(|from| now < from) {
+            return Err(Error::AccessDenied("the access has not begun yet"));
+        }
+        if self.not_after.is_some_and(|until| now > until) {
+            return Err(Error::AccessDenied("the access has ended"));
+        }
+        Ok(())
+    }
+}
+
+impl Record for Terms {
+    fn write(&self, to: &mut Writer) {
+        let mut bits = 0;
+        for (set, bit) in [
+            (self.write, Self::WRITE),
+            (self.reshare, Self::RESHARE),
+            (self.past == Past::HeldBack, Self::PAST_HELD_BACK),
+        ] {
+            bits |= if set { bit } else { 0 };
+        }
+        to.array(4)
+            .uint(bits)
+            .uint(self.not_before.unwrap_or(0))
+            .uint(self.not_after.unwrap_or(0))
+            .text(&self.purpose);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        from.array(4)?;
+        let bits = from.uint()?;
+        if bits > 7 {
+            return Err(Error::UnsupportedFormat("right of a grant"));
+        }
+        let some = |time: u64| (time > 0).then_some(time);
+        let terms = Self {
+            write: bits & Self::WRITE != 0,
+            reshare: bits & Self::RESHARE != 0,
+            past: if bits & Self::PAST_HELD_BACK == 0 {
+                Past::Shared
+            } else {
+                Past::HeldBack
+            },
+            not_before: some(from.uint()?),
+            not_after: some(from.uint()?),
+            purpose: from.text(Self::MAX_PURPOSE)?.to_owned(),
+        };
+        terms.check().map_err(|_| Error::Tampered)?;
+        Ok(terms)
+    }
+}
+
+/// A grant as the owner's ledger keeps it.
+pub struct GrantRecord {
+    pub(crate) id: GrantId,
+    /// The name of who has it, as it was then.
+    pub(crate) to: String,
+    pub(crate) card: Card,
+    pub(crate) folder: Option<VaultPath>,
+    pub(crate) collection: CollectionId,
+    pub(crate) terms: Terms,
+    pub(crate) mailbox: MailboxSecret,
+    /// The sequence of the ledger entry that filed it.
+    pub(crate) filed: u64,
+    /// When that was, by the clock of who wrote it.
+    pub(crate) time: u64,
+    pub(crate) statement: RecordHash,
+}
+
+impl GrantRecord {
+    pub(crate) fn duplicate(&self) -> Self {
+        Self {
+            to: self.to.clone(),
+            card: self.card.clone(),
+            folder: self.folder.clone(),
+            terms: self.terms.clone(),
+            mailbox: self.mailbox.duplicate(),
+            ..*self
+        }
+    }
+
+    /// Names the grant.
+    pub fn id(&self) -> GrantId {
+        self.id
+    }
+
+    /// The name of who has it.
+    pub fn to(&self) -> &str {
+        &self.to
+    }
+
+    /// The card of who has it.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// The folder that it is for; none for the whole vault.
+    pub fn folder(&self) -> Option<&VaultPath> {
+        self.folder.as_ref()
+    }
+
+    /// What was given.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// The sequence of the ledger entry that filed it.
+    pub fn filed(&self) -> u64 {
+        self.filed
+    }
+
+    /// When it was given, in microseconds since 1970.
+    pub fn time(&self) -> u64 {
+        self.time
+    }
+}
+
+impl fmt::Debug for GrantRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GrantRecord")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Record for GrantRecord {
+    fn write(&self, to: &mut Writer) {
+        to.array(10)
+            .bytes(self.id.as_bytes())
+            .text(&self.to)
+            .bytes(self.card.as_bytes())
+            .text(crate::tree::mount_text(self.folder.as_ref()))
+            .bytes(self.collection.as_bytes());
+        self.terms.write(to);
+        to.bytes(self.mailbox.expose_secret())
+            .uint(self.filed)
+            .uint(self.time)
+            .bytes(self.statement.as_bytes());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        from.array(10)?;
+        Ok(Self {
+            id: GrantId(*from.fixed()?),
+            to: from.text(Contact::MAX_NAME)?.to_owned(),
+            card: Card::parse(from.bytes(Card::MAX_LENGTH)?)?,
+            folder: crate::tree::read_mount(from)?,
+            collection: CollectionId(*from.fixed()?),
+            terms: Terms::read(from)?,
+            mailbox: read_mailbox(from)?,
+            filed: from.uint()?,
+            time: from.uint()?,
+            statement: RecordHash(*from.fixed()?),
+        })
+    }
+}
+
+fn read_mailbox(from: &mut Reader<'_>) -> Result<MailboxSecret> {
+    let secret = from.fixed()?;
+    Ok(MailboxSecret::init_with(|out| *out = *secret))
+}
+
+/// What a grantor says and signs: who gave whom access to what, in which vault and
+/// under which terms. It can be shown to others and gives no access.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    pub(crate) vault: VaultId,
+    pub(crate) suite: Suite,
+    pub(crate) id: GrantId,
+    pub(crate) grantor: RecordHash,
+    pub(crate) grantee: RecordHash,
+    /// The shared folder's own name; empty for the whole vault.
+    pub(crate) name: String,
+    pub(crate) terms: Terms,
+    /// Hash of the keys that go with it.
+    pub(crate) tree: RecordHash,
+    /// The ledger entry before the one that files it.
+    pub(crate) before: Position,
+}
+
+impl Statement {
+    const MAX_LENGTH: usize = 8_192;
+}
+
+impl Record for Statement {
+    fn write(&self, to: &mut Writer) {
+        to.array(9)
+            .bytes(self.vault.as_bytes())
+            .uint(self.suite.number().into())
+            .bytes(self.id.as_bytes())
+            .bytes(self.grantor.as_bytes())
+            .bytes(self.grantee.as_bytes())
+            .text(&self.name);
+        self.terms.write(to);
+        to.bytes(self.tree.as_bytes());
+        to.array(2)
+            .uint(self.before.sequence)
+            .bytes(self.before.hash.as_bytes());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        from.array(9)?;
+        let vault = VaultId(*from.fixed()?);
+        let suite = Suite::from_number(from.uint()?)?;
+        let id = GrantId(*from.fixed()?);
+        let (grantor, grantee) = (RecordHash(*from.fixed()?), RecordHash(*from.fixed()?));
+        let name = from.text(1_023)?;
+        let is_name = VaultPath::parse(name).is_ok_and(|path| path.segments().count() == 1);
+        if !name.is_empty() && !is_name {
+            return Err(Error::Tampered);
+        }
+        let terms = Terms::read(from)?;
+        let tree = RecordHash(*from.fixed()?);
+        from.array(2)?;
+        Ok(Self {
+            vault,
+            suite,
+            id,
+            grantor,
+            grantee,
+            name: name.to_owned(),
+            terms,
+            tree,
+            before: Position {
+                sequence: from.uint()?,
+                hash: RecordHash(*from.fixed()?),
+            },
+        })
+    }
+}
+
+/// Where the keys of a letter are.
+pub(crate) enum Keys {
+    Inside(Tree),
+    /// In a ring of the bundle, under this key.
+    Ring(usize, RingKey),
+}
+
+/// What a grantee opens: `[statement, signature, grantor's card, mailbox secret,
+/// keys]`, the keys being `[0, tree]` or `[1, ring, key]`.
+struct Letter {
+    statement: Vec<u8>,
+    signature: [u8; 64],
+    grantor: Card,
+    mailbox: MailboxSecret,
+    keys: Keys,
+}
+
+impl Record for Letter {
+    fn write(&self, to: &mut Writer) {
+        to.array(5)
+            .bytes(&self.statement)
+            .bytes(&self.signature)
+            .bytes(self.grantor.as_bytes())
+            .bytes(self.mailbox.expose_secret());
+        match &self.keys {
+            Keys::Inside(tree) => {
+                to.array(2).uint(0);
+                tree.write(to);
+            }
+            Keys::Ring(ring, key) => {
+                to.array(3)
+                    .uint(1)
+                    .uint(*ring as u64)
+                    .bytes(key.expose_secret());
+            }
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        from.array(5)?;
+        let statement = from.bytes(Statement::MAX_LENGTH)?.to_vec();
+        let signature = *from.fixed()?;
+        let grantor = Card::parse(from.bytes(Card::MAX_LENGTH)?)?;
+        let mailbox = read_mailbox(from)?;
+        let length = from.array_of_any(3)?;
+        let keys = match (from.uint()?, length) {
+            (0, 2) => Keys::Inside(Tree::read(from)?),
+            (1, 3) => {
+                let ring = usize::try_from(from.uint()?).map_err(|_| Error::Tampered)?;
+                let key = from.fixed()?;
+                Keys::Ring(ring, RingKey::init_with(|out| *out = *key))
+            }
+            _ => return Err(Error::Tampered),
+        };
+        Ok(Self {
+            statement,
+            signature,
+            grantor,
+            mailbox,
+            keys,
+        })
+    }
+}
+
+pub(crate) fn tree_hash(tree: &Tree) -> RecordHash {
+    RecordHash::of(&tree.encode())
+}
+
+pub(crate) fn statement_hash(statement: &Statement) -> RecordHash {
+    let hash = Sha256::new()
+        .chain_update(domain::STATEMENT)
+        .chain_update(&*statement.encode());
+    RecordHash(hash.finalize().into())
+}
+
+fn letter(
+    grantor: &Identity,
+    statement: &Statement,
+    mailbox: &MailboxSecret,
+    keys: Keys,
+) -> Letter {
+    let encoded = statement.encode().to_vec();
+    Letter {
+        signature: grantor.sign(domain::STATEMENT, &[&encoded]),
+        statement: encoded,
+        grantor: grantor.card().clone(),
+        mailbox: mailbox.duplicate(),
+        keys,
+    }
+}
+
+/// The name of a first letter in the store, random: `k/g/<32 hexadecimal digits>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LetterName(pub(crate) [u8; 16]);
+
+impl LetterName {
+    pub(crate) fn make() -> Result<Self> {
+        Ok(Self(crate::credential::random_bytes()?))
+    }
+
+    /// Where it lies below the vault's prefix.
+    pub fn path(&self) -> String {
+        format!("{GRANTS}/{self}")
+    }
+}
+
+impl fmt::Display for LetterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl FromStr for LetterName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let bytes = HEXLOWER.decode(text.as_bytes()).ok();
+        bytes
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Self)
+            .ok_or(Error::invalid(
+                "the name of a grant has 32 digits 0-9 a-f; copy the invitation whole",
+            ))
+    }
+}
+
+/// Where grants lie below the vault's prefix.
+pub(crate) const GRANTS: &str = "k/g";
+
+/// The first letter of a grant, sealed to the card of its grantee.
+pub(crate) fn first_letter(
+    grantor: &Identity,
+    grantee: &Card,
+    statement: &Statement,
+    mailbox: &MailboxSecret,
+    tree: Tree,
+    name: &LetterName,
+) -> Result<Vec<u8>> {
+    let letter = letter(grantor, statement, mailbox, Keys::Inside(tree));
+    let mut record = Share::MAGIC.to_vec();
+    record.extend(grantee.seal(&statement.vault, &name.0, &letter.encode())?);
+    if record.len() > Share::MAX_LENGTH {
+        return Err(Error::LimitExceeded("length of a grant"));
+    }
+    Ok(record)
+}
+
+/// Letters to all who still have access after a change of epochs, in one record
+/// that the ledger names by its hash.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Bundle {
+    rings: Vec<Vec<u8>>,
+    letters: BTreeMap<[u8; 16], Vec<u8>>,
+}
+
+impl Bundle {
+    pub(crate) const MAX_LENGTH: usize = 64 << 20;
+    const MAGIC: [u8; 4] = *b"KLB1";
+    const MAX_RINGS: usize = 65_536;
+    const MAX_LETTERS: usize = 65_536;
+
+    pub(crate) fn new() -> Self {
+        Self {
+            rings: Vec::new(),
+            letters: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.letters.is_empty()
+    }
+
+    fn place<'a>(kind: &'static str, vault: &'a VaultId, place: &'a [u8; 8]) -> Place<'a> {
+        Place { kind, vault, place }
+    }
+
+    /// Adds a tree that several letters hand out.
+    pub(crate) fn add_ring(
+        &mut self,
+        vault: &VaultId,
+        sequence: u64,
+        tree: &Tree,
+    ) -> Result<(usize, RingKey)> {
+        let key = RingKey::make()?;
+        let place = sequence.to_be_bytes();
+        let sealed = message::seal(
+            key.expose_secret(),
+            &Self::place("ring", vault, &place),
+            &tree.encode(),
+        )?;
+        self.rings.push(sealed);
+        Ok((self.rings.len() - 1, key))
+    }
+
+    pub(crate) fn add_letter(
+        &mut self,
+        sequence: u64,
+        grantor: &Identity,
+        statement: &Statement,
+        mailbox: &MailboxSecret,
+        keys: Keys,
+    ) -> Result<()> {
+        let vault = &statement.vault;
+        let place = sequence.to_be_bytes();
+        let sealed = message::seal(
+            mailbox.key(vault).expose_secret(),
+            &Self::place("letter", vault, &place),
+            &letter(grantor, statement, mailbox, keys).encode(),
+        )?;
+        self.letters.insert(mailbox.label(vault, sequence), sealed);
+        Ok(())
+    }
+
+    /// The record, and its hash.
+    pub(crate) fn finish(&self) -> Result<(RecordHash, Vec<u8>)> {
+        let mut record = Self::MAGIC.to_vec();
+        record.extend_from_slice(&self.encode());
+        if record.len() > Self::MAX_LENGTH {
+            return Err(Error::LimitExceeded("length of a bundle of grants"));
+        }
+        Ok((RecordHash::of(&record), record))
+    }
+
+    fn parse(record: &[u8]) -> Result<Self> {
+        if record.len() > Self::MAX_LENGTH {
+            return Err(Error::LimitExceeded("length of a bundle of grants"));
+        }
+        Self::decode(check_magic(record, Self::MAGIC)?)
+    }
+
+    fn tree(&self, vault: &VaultId, sequence: u64, ring: usize, key: &RingKey) -> Result<Tree> {
+        let sealed = self.rings.get(ring).ok_or(Error::Tampered)?;
+        let place = sequence.to_be_bytes();
+        let place = Self::place("ring", vault, &place);
+        Tree::decode(&message::open(key.expose_secret(), &place, sealed)?)
+    }
+}
+
+/// `[[ring, …], [[label, letter], …]]`, letters in ascending order of labels.
+impl Record for Bundle {
+    fn write(&self, to: &mut Writer) {
+        to.array(2).array(self.rings.len());
+        for ring in &self.rings {
+            to.bytes(ring);
+        }
+        to.array(self.letters.len());
+        for (label, letter) in &self.letters {
+            to.array(2).bytes(label).bytes(letter);
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        from.array(2)?;
+        let mut bundle = Self::new();
+        for _ in 0..from.array_up_to(Self::MAX_RINGS)? {
+            bundle.rings.push(from.bytes(Self::MAX_LENGTH)?.to_vec());
+        }
+        for _ in 0..from.array_up_to(Self::MAX_LETTERS)? {
+            from.array(2)?;
+            let label = *from.fixed()?;
+            let letter = from.bytes(Share::MAX_LENGTH)?.to_vec();
+            bundle.letters.insert(label, letter);
+        }
+        Ok(bundle)
+    }
+}
+
+/// Where a bundle with this hash lies below the vault's prefix.
+pub fn bundle_path(hash: RecordHash) -> String {
+    format!("{GRANTS}/{hash}")
+}
+
+/// A grant in the hands of its grantee: what was shared, and the keys that came
+/// with it or were found since.
+#[derive(Debug)]
+pub struct Share {
+    statement: Statement,
+    grantor: Card,
+    mailbox: MailboxSecret,
+    tree: Tree,
+    /// The ledger entry up to which it was followed.
+    head: Position,
+    filed: bool,
+    /// A bundle that may hold the keys that follow, and the entry that names it.
+    awaited: Option<(u64, RecordHash)>,
+}
+
+impl Share {
+    /// A longer record is not a letter.
+    pub const MAX_LENGTH: usize = 16 << 20;
+    const MAGIC: [u8; 4] = *b"KLG1";
+
+    /// Opens the first letter of a grant.
+    ///
+    /// # Errors
+    /// `UnsupportedFormat` of a later version; `LimitExceeded`; `Tampered` for what
+    /// was not sealed to this identity in this vault and place, or not signed by the
+    /// grantor that it names.
+    ///
+    /// # Security
+    /// Who the grantor is has to be checked by the caller: [`grantor`](Self::grantor).
+    /// Nothing is reached with it before [`follow`](Self::follow) has found it filed
+    /// in the ledger.
+    pub fn open(
+        identity: &Identity,
+        vault: &VaultId,
+        name: &LetterName,
+        record: &[u8],
+    ) -> Result<Self> {
+        if record.len() > Self::MAX_LENGTH {
+            return Err(Error::LimitExceeded("length of a grant"));
+        }
+        let sealed = check_magic(record, Self::MAGIC)?;
+        let letter = Letter::decode(&identity.open(vault, &name.0, sealed)?)?;
+        let statement = Self::check(&letter, vault, &identity.card().hash())?;
+        let Keys::Inside(tree) = letter.keys else {
+            return Err(Error::Tampered);
+        };
+        Self::assemble(statement, letter.grantor, letter.mailbox, tree)
+    }
+
+    fn check(letter: &Letter, vault: &VaultId, grantee: &RecordHash) -> Result<Statement> {
+        let statement = Statement::decode(&letter.statement)?;
+        letter
+            .grantor
+            .verify(domain::STATEMENT, &[&letter.statement], &letter.signature)?;
+        let right = statement.vault == *vault
+            && statement.grantee == *grantee
+            && statement.grantor == letter.grantor.hash();
+        if right {
+            Ok(statement)
+        } else {
+            Err(Error::Tampered)
+        }
+    }
+
+    fn assemble(
+        statement: Statement,
+        grantor: Card,
+        mailbox: MailboxSecret,
+        mut tree: Tree,
+    ) -> Result<Self> {
+        if tree_hash(&tree) != statement.tree || tree.mounted(None).is_none() {
+            return Err(Error::Tampered);
+        }
+        tree.set_head(statement.before.sequence);
+        Ok(Self {
+            head: statement.before,
+            statement,
+            grantor,
+            mailbox,
+            tree,
+            filed: false,
+            awaited: None,
+        })
+    }
+
+    /// Goes on by the next entry of the ledger.
+    ///
+    /// # Errors
+    /// `Tampered` for an entry that does not follow, and for parts that are not what
+    /// the owner sealed; `AccessDenied` where the next entry does not file the grant.
+    pub fn follow(&mut self, entry: &Entry) -> Result<()> {
+        let position = entry.position();
+        if entry.previous() != Some(self.head.hash) || position.sequence != self.head.sequence + 1 {
+            return Err(Error::Tampered);
+        }
+        let expected = statement_hash(&self.statement);
+        let mut opened = Vec::new();
+        for action in entry.notices(&self.tree)? {
+            match action {
+                Action::Filed(statement) => self.filed |= statement == expected,
+                Action::Closed { collection, bundle } => {
+                    let closed = self.tree.get_mut(&collection).ok_or(Error::Tampered)?;
+                    closed.closed = Some(position.sequence);
+                    if let Some(bundle) = bundle {
+                        self.awaited = Some((position.sequence, bundle));
+                    }
+                }
+                other => opened.push(other),
+            }
+        }
+        if !self.filed {
+            return Err(Error::AccessDenied(
+                "the owner's ledger does not hold this grant",
+            ));
+        }
+        for action in opened {
+            self.tree.apply(action, position.sequence)?;
+        }
+        self.head = position;
+        self.tree.set_head(position.sequence);
+        Ok(())
+    }
+
+    /// The hash of a bundle that may hold the keys that follow those that were
+    /// closed; see [`bundle_path`].
+    pub fn awaited(&self) -> Option<RecordHash> {
+        let is_closed = self.tree.written().any(|c| c.current().is_none());
+        self.awaited.filter(|_| is_closed).map(|(_, hash)| hash)
+    }
+
+    /// Whether access has ended: the epoch of the shared folder was closed, and no key
+    /// followed.
+    pub fn is_closed(&self) -> bool {
+        self.tree
+            .mounted(None)
+            .is_none_or(|top| top.current().is_none())
+    }
+
+    /// Takes the keys that follow from a bundle, and says whether there are any:
+    /// there are none for whom access was taken from.
+    ///
+    /// # Errors
+    /// `Tampered` for another bundle than the one that is awaited.
+    pub fn renew(&mut self, bundle: &[u8]) -> Result<bool> {
+        let (sequence, hash) = self.awaited.ok_or(Error::Tampered)?;
+        // The entry that names it is signed by the vault's authority, so that a
+        // grantor with another card than before is the owner's word too.
+        if RecordHash::of(bundle) != hash {
+            return Err(Error::Tampered);
+        }
+        let bundle = Bundle::parse(bundle)?;
+        let vault = self.statement.vault;
+        let label = self.mailbox.label(&vault, sequence);
+        let Some(sealed) = bundle.letters.get(&label) else {
+            self.awaited = None;
+            return Ok(false);
+        };
+        let place = sequence.to_be_bytes();
+        let place = Bundle::place("letter", &vault, &place);
+        let letter = message::open(self.mailbox.key(&vault).expose_secret(), &place, sealed)?;
+        let letter = Letter::decode(&letter)?;
+        let statement = Self::check(&letter, &vault, &self.statement.grantee)?;
+        if statement.id != self.statement.id || statement.before.sequence + 1 != sequence {
+            return Err(Error::Tampered);
+        }
+        let tree = match letter.keys {
+            Keys::Inside(tree) => tree,
+            Keys::Ring(ring, key) => bundle.tree(&vault, sequence, ring, &key)?,
+        };
+        let head = self.head;
+        *self = Self::assemble(statement, letter.grantor, letter.mailbox, tree)?;
+        self.filed = true;
+        self.head = head;
+        self.tree.set_head(head.sequence);
+        Ok(true)
+    }
+
+    /// Whose grant it is: to be compared with who is expected.
+    pub fn grantor(&self) -> &Card {
+        &self.grantor
+    }
+
+    /// The shared folder's own name; empty for a whole vault.
+    pub fn name(&self) -> &str {
+        &self.statement.name
+    }
+
+    /// Names the grant, for its owner too.
+    pub fn id(&self) -> GrantId {
+        self.statement.id
+    }
+
+    /// What was given.
+    pub fn terms(&self) -> &Terms {
+        &self.statement.terms
+    }
+
+    /// The suite of the vault's objects.
+    pub fn suite(&self) -> Suite {
+        self.statement.suite
+    }
+
+    /// Its keys.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// The ledger entry up to which it was followed.
+    pub fn head(&self) -> Position {
+        self.head
+    }
+}

@@ -1,0 +1,244 @@
+//! What an entry of the ledger decides (docs/FORMAT.md, section 4).
+
+use crate::cbor::{Reader, Record, Writer};
+use crate::collection::{Collection, ContentKey, NameKey};
+use crate::contact::Contact;
+use crate::grant::GrantRecord;
+use crate::tree::{self, Tree};
+use crate::{CollectionId, Error, GrantId, RecordHash, Result};
+use std::collections::BTreeMap;
+
+/// One decision.
+pub(crate) enum Action {
+    /// A collection with its first epoch: the vault's own, with its name key, or
+    /// a folder that is mounted apart.
+    Collection(Option<NameKey>, Collection),
+    /// A new epoch; it closes the one before it.
+    Epoch {
+        collection: CollectionId,
+        number: u32,
+        key: ContentKey,
+    },
+    /// The whole state before the entry.
+    Snapshot(Box<State>),
+    /// Epochs below this one are refused.
+    Floor {
+        collection: CollectionId,
+        floor: u32,
+    },
+    /// A contact is new, or another than before.
+    Contact(Contact),
+    /// A contact is forgotten.
+    Forget(String),
+    /// Somebody is given access.
+    Grant(Box<GrantRecord>),
+    /// It is taken back.
+    Revoke(GrantId),
+    /// To members: the statement with this hash was filed by the entry.
+    Filed(RecordHash),
+    /// To members: the epoch of this collection is closed by the entry. Who still
+    /// has access finds the keys that follow in this bundle.
+    Closed {
+        collection: CollectionId,
+        bundle: Option<RecordHash>,
+    },
+}
+
+/// What the owner has decided so far.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) tree: Tree,
+    pub(crate) contacts: BTreeMap<String, Contact>,
+    /// Those in force.
+    pub(crate) grants: BTreeMap<GrantId, GrantRecord>,
+}
+
+impl State {
+    const MAX_CONTACTS: usize = 65_536;
+    const MAX_GRANTS: usize = 65_536;
+
+    pub(crate) fn new(tree: Tree) -> Self {
+        Self {
+            tree,
+            contacts: BTreeMap::new(),
+            grants: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn duplicate(&self) -> Self {
+        Self {
+            tree: self.tree.duplicate(),
+            contacts: self.contacts.clone(),
+            grants: self
+                .grants
+                .iter()
+                .map(|(id, grant)| (*id, grant.duplicate()))
+                .collect(),
+        }
+    }
+
+    /// Goes on by a decision of the entry with this sequence.
+    ///
+    /// # Errors
+    /// `Tampered` for what contradicts the state before.
+    pub(crate) fn apply(&mut self, action: Action, sequence: u64) -> Result<()> {
+        let found = match action {
+            Action::Contact(contact) => {
+                self.contacts.insert(contact.name.clone(), contact);
+                true
+            }
+            Action::Forget(name) => self.contacts.remove(&name).is_some(),
+            Action::Grant(grant) => {
+                let collection = self.tree.get(&grant.collection);
+                let fits =
+                    grant.filed == sequence && collection.is_some_and(|c| c.mount == grant.folder);
+                fits && self.grants.insert(grant.id, *grant).is_none()
+            }
+            Action::Revoke(id) => self.grants.remove(&id).is_some(),
+            action => return self.tree.apply(action, sequence),
+        };
+        if found { Ok(()) } else { Err(Error::Tampered) }
+    }
+
+    /// Whether the keys in it could have come from entries before this one.
+    pub(crate) fn is_of_before(&self, sequence: u64) -> bool {
+        self.tree.mounted(None).is_some()
+            && self.tree.collections().all(|c| c.is_in_order(sequence))
+            && self.grants.values().all(|grant| grant.filed < sequence)
+    }
+}
+
+/// `[tree, [contact, …], [grant, …]]`, contacts in ascending order of names, grants
+/// of ids.
+impl Record for State {
+    fn write(&self, to: &mut Writer) {
+        to.array(3);
+        self.tree.write(to);
+        to.array(self.contacts.len());
+        for contact in self.contacts.values() {
+            contact.write(to);
+        }
+        to.array(self.grants.len());
+        for grant in self.grants.values() {
+            grant.write(to);
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        from.array(3)?;
+        let mut state = Self::new(Tree::read(from)?);
+        // Out of order, or one twice, is not what comes out when it is written again.
+        for _ in 0..from.array_up_to(Self::MAX_CONTACTS)? {
+            let contact = Contact::read(from)?;
+            state.contacts.insert(contact.name.clone(), contact);
+        }
+        for _ in 0..from.array_up_to(Self::MAX_GRANTS)? {
+            let grant = GrantRecord::read(from)?;
+            state.grants.insert(grant.id, grant);
+        }
+        Ok(state)
+    }
+}
+
+/// The actions of one part.
+pub(crate) struct Actions(pub(crate) Vec<Action>);
+
+impl Actions {
+    const MAX: usize = 4_096;
+}
+
+impl Record for Actions {
+    fn write(&self, to: &mut Writer) {
+        to.array(self.0.len());
+        for action in &self.0 {
+            match action {
+                Action::Collection(names, collection) => {
+                    to.array(6).uint(1).bytes(collection.id.as_bytes());
+                    to.text(tree::mount_text(collection.mount.as_ref()));
+                    tree::write_options(collection, to);
+                    to.bytes(names.as_ref().map_or(&[], |key| key.expose_secret()));
+                    let first = collection.epochs.first();
+                    to.bytes(first.map_or(&[][..], |epoch| epoch.key.expose_secret()));
+                }
+                Action::Epoch {
+                    collection,
+                    number,
+                    key,
+                } => {
+                    to.array(4).uint(2).bytes(collection.as_bytes());
+                    to.uint((*number).into()).bytes(key.expose_secret());
+                }
+                Action::Snapshot(state) => {
+                    to.array(2).uint(3);
+                    state.write(to);
+                }
+                Action::Floor { collection, floor } => {
+                    to.array(3).uint(4).bytes(collection.as_bytes());
+                    to.uint((*floor).into());
+                }
+                Action::Contact(contact) => {
+                    to.array(2).uint(5);
+                    contact.write(to);
+                }
+                Action::Forget(name) => {
+                    to.array(2).uint(6).text(name);
+                }
+                Action::Grant(grant) => {
+                    to.array(2).uint(7);
+                    grant.write(to);
+                }
+                Action::Revoke(id) => {
+                    to.array(2).uint(8).bytes(id.as_bytes());
+                }
+                Action::Filed(statement) => {
+                    to.array(2).uint(9).bytes(statement.as_bytes());
+                }
+                Action::Closed { collection, bundle } => {
+                    to.array(3).uint(10).bytes(collection.as_bytes());
+                    to.bytes(bundle.as_ref().map_or(&[], |hash| hash.as_bytes()));
+                }
+            }
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        let mut actions = Vec::new();
+        for _ in 0..from.array_up_to(Self::MAX)? {
+            // An action of a later version may be longer than ours.
+            let length = from.array_of_any(usize::MAX)?;
+            actions.push(match (from.uint()?, length) {
+                (1, 6) => {
+                    let id = CollectionId(*from.fixed()?);
+                    let mount = tree::read_mount(from)?;
+                    let padded = tree::read_options(from)?;
+                    let names = from.fixed_or_empty()?;
+                    let names = names.map(|key| NameKey::init_with(|out| *out = *key));
+                    let key = tree::read_content_key(from)?;
+                    Action::Collection(names, Collection::with_key(id, mount, padded, 0, key))
+                }
+                (2, 4) => Action::Epoch {
+                    collection: CollectionId(*from.fixed()?),
+                    number: from.uint_u32()?,
+                    key: tree::read_content_key(from)?,
+                },
+                (3, 2) => Action::Snapshot(Box::new(State::read(from)?)),
+                (4, 3) => Action::Floor {
+                    collection: CollectionId(*from.fixed()?),
+                    floor: from.uint_u32()?,
+                },
+                (5, 2) => Action::Contact(Contact::read(from)?),
+                (6, 2) => Action::Forget(from.text(Contact::MAX_NAME)?.to_owned()),
+                (7, 2) => Action::Grant(Box::new(GrantRecord::read(from)?)),
+                (8, 2) => Action::Revoke(GrantId(*from.fixed()?)),
+                (9, 2) => Action::Filed(RecordHash(*from.fixed()?)),
+                (10, 3) => Action::Closed {
+                    collection: CollectionId(*from.fixed()?),
+                    bundle: from.fixed_or_empty()?.copied().map(RecordHash),
+                },
+                (1..=10, _) => return Err(Error::Tampered),
+                _ => return Err(Error::UnsupportedFormat("action in the ledger")),
+            });
+        }
+        Ok(Self(actions))
+    }
+}

@@ -1,0 +1,524 @@
+//! How the owner's decisions become an entry: one entry, and with it all that it
+//! entails, so that it is made or not made.
+
+use super::action::{Action, Actions, State};
+use super::{Audience, Body, Closings, Entry, Ledger, SNAPSHOT_EVERY, notice_key, owner_part};
+use super::{part_place, seal_part};
+use crate::collection::{Collection, ContentKey};
+use crate::contact::{Contact, Recipient};
+use crate::credential::random_bytes;
+use crate::grant::{self, Bundle, GrantRecord, Keys, LetterName, MailboxSecret, Statement, Terms};
+use crate::header::{Header, VaultSecrets};
+use crate::tree::{Past, Tree};
+use crate::{CollectionId, Error, GrantId, RecordHash, Result, VaultPath};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
+
+/// What the owner wants.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Decision {
+    /// Nothing but what is owed: to name the header, to open the epochs of a new
+    /// root key, to decide again what an entry outside the chain has closed, to end
+    /// grants whose time is over.
+    CatchUp,
+    /// A contact is new, or another than before.
+    Contact(Contact),
+    /// A contact is forgotten; what was given to it stays.
+    Forget(String),
+    /// Somebody gets access to a folder, or to the vault.
+    Share {
+        /// None for the whole vault.
+        folder: Option<VaultPath>,
+        /// Who.
+        recipient: Recipient,
+        /// What.
+        terms: Terms,
+    },
+    /// Access is taken back: new epochs wherever it reached.
+    Revoke(Vec<GrantId>),
+    /// Epochs of a folder's collection below the current one are refused from now
+    /// on: everything was written again.
+    RaiseFloor(CollectionId),
+}
+
+/// An entry, and what has to lie in the store before it is claimed.
+#[derive(Debug)]
+pub struct Appended {
+    /// The entry.
+    pub entry: Entry,
+    /// Paths below the vault's prefix, and records.
+    pub records: Vec<(String, Vec<u8>)>,
+    /// The grant that was made, and where its first letter lies.
+    pub granted: Option<(GrantId, LetterName)>,
+}
+
+/// Paths below the vault's prefix, and what has to lie there.
+type Records = Vec<(String, Vec<u8>)>;
+
+/// An entry in the making.
+struct Draft<'a> {
+    ledger: &'a Ledger,
+    secrets: &'a VaultSecrets,
+    sequence: u64,
+    now: u64,
+    /// The state behind the entry.
+    state: State,
+    actions: Vec<Action>,
+    notices: BTreeMap<(CollectionId, u32), Vec<Action>>,
+    records: Records,
+    settled: BTreeSet<RecordHash>,
+}
+
+impl Ledger {
+    /// The entry that follows: it decides something, and what is owed as well.
+    ///
+    /// # Errors
+    /// `InvalidInput` for what cannot be decided as things are, `NotFound` where the
+    /// grant or contact is not there, `Randomness`, `LimitExceeded`.
+    pub fn next(
+        &self,
+        header: &Header,
+        secrets: &VaultSecrets,
+        now: u64,
+        decision: Decision,
+    ) -> Result<Appended> {
+        let sequence = self.head.sequence + 1;
+        if sequence > u32::MAX.into() {
+            return Err(Error::LimitExceeded("entries of one ledger"));
+        }
+        let mut draft = Draft {
+            ledger: self,
+            secrets,
+            sequence,
+            now,
+            state: self.state.duplicate(),
+            actions: Vec::new(),
+            notices: BTreeMap::new(),
+            records: Vec::new(),
+            settled: BTreeSet::new(),
+        };
+        if sequence.is_multiple_of(SNAPSHOT_EVERY) {
+            let state = Box::new(self.state.duplicate());
+            draft.actions.push(Action::Snapshot(state));
+            draft.settled.extend(self.orphans.keys());
+        }
+        let mut closing = draft.owed()?;
+        let granted = match decision {
+            Decision::CatchUp => None,
+            Decision::Contact(contact) => {
+                draft.decide(Action::Contact(contact))?;
+                None
+            }
+            Decision::Forget(name) => {
+                if !draft.state.contacts.contains_key(&name) {
+                    return Err(Error::NotFound("contact"));
+                }
+                draft.decide(Action::Forget(name))?;
+                None
+            }
+            Decision::Revoke(grants) => {
+                closing.extend(draft.revoke(&grants)?);
+                None
+            }
+            Decision::RaiseFloor(collection) => {
+                draft.raise_floor(collection)?;
+                None
+            }
+            Decision::Share {
+                folder,
+                recipient,
+                terms,
+            } => {
+                draft.mount(folder.as_ref())?;
+                if terms.past == Past::HeldBack {
+                    closing.extend(draft.with_nested(folder.as_ref())?);
+                }
+                draft.close(&closing)?;
+                closing.clear();
+                Some(draft.share(folder, &recipient, terms)?)
+            }
+        };
+        draft.close(&closing)?;
+        let (entry, records) = draft.finish(header)?;
+        Ok(Appended {
+            entry,
+            records,
+            granted,
+        })
+    }
+}
+
+impl Draft<'_> {
+    fn decide(&mut self, action: Action) -> Result<()> {
+        self.state.apply(copy(&action), self.sequence)?;
+        self.actions.push(action);
+        Ok(())
+    }
+
+    fn tree(&self) -> &Tree {
+        &self.state.tree
+    }
+
+    /// What has to be closed by whoever appends next.
+    fn owed(&mut self) -> Result<BTreeSet<CollectionId>> {
+        let mut closing = BTreeSet::new();
+        if self.ledger.generation < self.secrets.owners().len() as u64 - 1 {
+            closing.extend(self.tree().written().map(Collection::id));
+        }
+        let mut revoked = BTreeSet::new();
+        for (
+            hash,
+            Closings {
+                collections,
+                revoked: of_it,
+            },
+        ) in &self.ledger.orphans
+        {
+            if !collections.is_empty() {
+                self.settled.insert(*hash);
+                closing.extend(
+                    collections
+                        .iter()
+                        .filter(|id| self.ledger.state.tree.written().any(|c| c.id == **id)),
+                );
+                revoked.extend(of_it);
+            }
+        }
+        for ended in self.ledger.ended_grants(self.now) {
+            revoked.insert(ended.id);
+            closing.extend(self.with_nested(ended.folder.as_ref())?);
+        }
+        for grant in revoked {
+            self.decide(Action::Revoke(grant))?;
+        }
+        Ok(closing)
+    }
+
+    /// Makes a collection of a folder, unless it is one.
+    fn mount(&mut self, folder: Option<&VaultPath>) -> Result<()> {
+        let Some(folder) = folder else {
+            return Ok(());
+        };
+        if self.tree().mounted(Some(folder)).is_some() {
+            return Ok(());
+        }
+        // Where its objects lie has to be possible.
+        self.tree().store_path(folder)?;
+        let padded = self
+            .tree()
+            .is_padded(&VaultPath::join(Some(folder), folder))?;
+        let collection = Collection::make(Some(folder.clone()), padded)?;
+        let id = collection.id;
+        self.decide(Action::Collection(None, collection))?;
+        // Members of what is around it go on to read and write there.
+        let inner = self.tree().get(&id).ok_or(Error::Tampered)?;
+        let mut told = Vec::new();
+        for outer in self.tree().around(inner) {
+            let mut inner = inner.duplicate();
+            inner.mount = folder.below(outer.mount.as_ref());
+            if let Some(epoch) = outer.current()
+                && self.has_members(outer.id)
+            {
+                told.push(((outer.id, epoch.number), Action::Collection(None, inner)));
+            }
+        }
+        for (audience, notice) in told {
+            self.notices.entry(audience).or_default().push(notice);
+        }
+        Ok(())
+    }
+
+    fn has_members(&self, collection: CollectionId) -> bool {
+        let mut grants = self.state.grants.values();
+        grants.any(|grant| grant.collection == collection)
+    }
+
+    /// The collection of a folder, and those in it.
+    fn with_nested(&self, folder: Option<&VaultPath>) -> Result<BTreeSet<CollectionId>> {
+        let own = self.tree().mounted(folder).ok_or(Error::Tampered)?;
+        let nested = self.tree().nested(own).map(Collection::id);
+        Ok(nested.chain([own.id]).collect())
+    }
+
+    fn revoke(&mut self, grants: &[GrantId]) -> Result<BTreeSet<CollectionId>> {
+        let mut closing = BTreeSet::new();
+        for id in grants {
+            let grant = self.state.grants.get(id).ok_or(Error::NotFound("grant"))?;
+            let own = self.tree().get(&grant.collection).ok_or(Error::Tampered)?;
+            let around: BTreeSet<CollectionId> =
+                self.tree().around(own).map(Collection::id).collect();
+            let card = grant.card.fingerprint();
+            let mut others = self.state.grants.values();
+            let stays = others.any(|other| {
+                other.card.fingerprint() == card
+                    && !grants.contains(&other.id)
+                    && (other.collection == own.id || around.contains(&other.collection))
+            });
+            if stays {
+                return Err(Error::invalid(
+                    "the same person keeps access by another grant on this folder or one around it; revoke both together",
+                ));
+            }
+            closing.extend(self.with_nested(grant.folder.clone().as_ref())?);
+        }
+        for id in grants {
+            self.decide(Action::Revoke(*id))?;
+        }
+        Ok(closing)
+    }
+
+    fn raise_floor(&mut self, id: CollectionId) -> Result<()> {
+        let collection = self.tree().get(&id).ok_or(Error::NotFound("collection"))?;
+        let floor = collection.current().ok_or(Error::Tampered)?.number;
+        let around: Vec<_> = self.tree().around(collection).map(Collection::id).collect();
+        for audience in around.into_iter().chain([id]) {
+            let current = self.tree().get(&audience).and_then(Collection::current);
+            if let Some(epoch) = current.map(|epoch| epoch.number)
+                && self.has_members(audience)
+            {
+                let notice = Action::Floor {
+                    collection: id,
+                    floor,
+                };
+                let notices = self.notices.entry((audience, epoch)).or_default();
+                notices.push(notice);
+            }
+        }
+        self.decide(Action::Floor {
+            collection: id,
+            floor,
+        })
+    }
+
+    /// Closes the epochs of these collections, and gives the next to all who still
+    /// have access.
+    fn close(&mut self, closing: &BTreeSet<CollectionId>) -> Result<()> {
+        let mut closed = Vec::new();
+        let members: BTreeSet<CollectionId> = {
+            let of = |state: &State| -> Vec<_> {
+                state
+                    .grants
+                    .values()
+                    .map(|grant| grant.collection)
+                    .collect()
+            };
+            let before = of(&self.ledger.state).into_iter();
+            before.chain(of(&self.state)).collect()
+        };
+        for id in closing {
+            let collection = self.tree().get(id).ok_or(Error::Tampered)?;
+            let last = collection.current().ok_or(Error::Tampered)?;
+            // One that this entry mounts begins with a key that nobody has.
+            if last.opened == self.sequence {
+                continue;
+            }
+            let number = last.number;
+            let next = number
+                .checked_add(1)
+                .ok_or(Error::LimitExceeded("epochs of one collection"))?;
+            let around: Vec<_> = self.tree().around(collection).map(Collection::id).collect();
+            let is_read = members.contains(id) || around.iter().any(|id| members.contains(id));
+            closed.push((*id, number, is_read));
+            let epoch = Action::Epoch {
+                collection: *id,
+                number: next,
+                key: ContentKey::make()?,
+            };
+            // Who reads it through a collection around it that stays as it is.
+            for outer in around {
+                let current = self.tree().get(&outer).and_then(Collection::current);
+                if let Some(current) = current.map(|epoch| epoch.number)
+                    && !closing.contains(&outer)
+                    && self.has_members(outer)
+                {
+                    let notices = self.notices.entry((outer, current)).or_default();
+                    notices.push(copy(&epoch));
+                }
+            }
+            self.decide(epoch)?;
+        }
+        let bundle = self.bundle(closing)?;
+        for (collection, number, is_read) in closed {
+            if is_read {
+                let notices = self.notices.entry((collection, number)).or_default();
+                notices.push(Action::Closed { collection, bundle });
+            }
+        }
+        Ok(())
+    }
+
+    /// Letters to all whose own collection got a new epoch.
+    fn bundle(&mut self, closing: &BTreeSet<CollectionId>) -> Result<Option<RecordHash>> {
+        let mut bundle = Bundle::new();
+        let mut rings: BTreeMap<CollectionId, (usize, grant::RingKey, RecordHash)> =
+            BTreeMap::new();
+        let vault = self.secrets.vault();
+        for grant in self.state.grants.values() {
+            if !closing.contains(&grant.collection) {
+                continue;
+            }
+            let (keys, tree) = match grant.terms.past {
+                Past::HeldBack => {
+                    let tree = self
+                        .tree()
+                        .below(grant.folder.as_ref(), Some(grant.filed))?;
+                    let hash = grant::tree_hash(&tree);
+                    (Keys::Inside(tree), hash)
+                }
+                Past::Shared => {
+                    let (ring, key, hash) = match rings.entry(grant.collection) {
+                        btree_map::Entry::Occupied(known) => known.into_mut(),
+                        btree_map::Entry::Vacant(new) => {
+                            let tree = self.tree().below(grant.folder.as_ref(), None)?;
+                            let (ring, key) = bundle.add_ring(&vault, self.sequence, &tree)?;
+                            new.insert((ring, key, grant::tree_hash(&tree)))
+                        }
+                    };
+                    (Keys::Ring(*ring, key.duplicate()), *hash)
+                }
+            };
+            let statement = self.statement(grant, tree);
+            bundle.add_letter(
+                self.sequence,
+                self.secrets.identity(),
+                &statement,
+                &grant.mailbox,
+                keys,
+            )?;
+        }
+        if bundle.is_empty() {
+            return Ok(None);
+        }
+        let (hash, record) = bundle.finish()?;
+        self.records.push((grant::bundle_path(hash), record));
+        Ok(Some(hash))
+    }
+
+    fn statement(&self, grant: &GrantRecord, tree: RecordHash) -> Statement {
+        Statement {
+            vault: self.secrets.vault(),
+            suite: self.ledger.suite,
+            id: grant.id,
+            grantor: self.secrets.identity().card().hash(),
+            grantee: grant.card.hash(),
+            name: grant
+                .folder
+                .as_ref()
+                .map_or_else(String::new, |folder| folder.name().to_owned()),
+            terms: grant.terms.clone(),
+            tree,
+            before: self.ledger.head,
+        }
+    }
+
+    fn share(
+        &mut self,
+        folder: Option<VaultPath>,
+        recipient: &Recipient,
+        terms: Terms,
+    ) -> Result<(GrantId, LetterName)> {
+        terms.check()?;
+        let own = self
+            .tree()
+            .mounted(folder.as_ref())
+            .ok_or(Error::Tampered)?;
+        let (collection, epoch) = (own.id, own.current().ok_or(Error::Tampered)?.number);
+        let since = (terms.past == Past::HeldBack).then_some(self.sequence);
+        let tree = self.tree().below(folder.as_ref(), since)?;
+        let mut grant = GrantRecord {
+            id: GrantId(random_bytes()?),
+            to: recipient.name(),
+            card: recipient.card().clone(),
+            folder,
+            collection,
+            terms,
+            mailbox: MailboxSecret::make()?,
+            filed: self.sequence,
+            time: self.now,
+            statement: RecordHash::MIN,
+        };
+        let statement = self.statement(&grant, grant::tree_hash(&tree));
+        grant.statement = grant::statement_hash(&statement);
+        let name = LetterName::make()?;
+        let letter = grant::first_letter(
+            self.secrets.identity(),
+            recipient.card(),
+            &statement,
+            &grant.mailbox,
+            tree,
+            &name,
+        )?;
+        self.records.push((name.path(), letter));
+        let filed = Action::Filed(grant.statement);
+        let notices = self.notices.entry((collection, epoch)).or_default();
+        notices.push(filed);
+        let id = grant.id;
+        self.decide(Action::Grant(Box::new(grant)))?;
+        Ok((id, name))
+    }
+
+    fn finish(mut self, header: &Header) -> Result<(Entry, Records)> {
+        let vault = self.secrets.vault();
+        let actions = Actions(std::mem::take(&mut self.actions));
+        let mut parts = vec![owner_part(self.secrets, self.sequence, &actions)?];
+        for ((id, number), notices) in std::mem::take(&mut self.notices) {
+            let collection = self.tree().get(&id).ok_or(Error::Tampered)?;
+            let mut epochs = collection.epochs.iter();
+            let epoch = epochs
+                .find(|e| e.number == number && !e.orphan)
+                .ok_or(Error::Tampered)?;
+            let place = part_place(self.sequence, parts.len());
+            let key = notice_key(epoch, &vault);
+            let sealed = seal_part(&key, &vault, &place, &Actions(notices))?;
+            parts.push((Audience::Members(id, number), sealed));
+        }
+        if parts.len() > Body::MAX_PARTS {
+            return Err(Error::LimitExceeded(
+                "shared folders that one entry is about",
+            ));
+        }
+        let body = Body {
+            vault,
+            sequence: self.sequence,
+            written: self.now,
+            previous: Some(self.ledger.head.hash),
+            header: Some(header.position()),
+            settled: self.settled.into_iter().collect(),
+            parts,
+        };
+        Ok((Entry::write(body, self.secrets)?, self.records))
+    }
+}
+
+/// One action for the entry, the other for the state behind it.
+fn copy(action: &Action) -> Action {
+    match action {
+        Action::Collection(names, collection) => Action::Collection(
+            names.as_ref().map(crate::collection::NameKey::duplicate),
+            collection.duplicate(),
+        ),
+        Action::Epoch {
+            collection,
+            number,
+            key,
+        } => Action::Epoch {
+            collection: *collection,
+            number: *number,
+            key: key.duplicate(),
+        },
+        Action::Snapshot(state) => Action::Snapshot(Box::new(state.duplicate())),
+        Action::Floor { collection, floor } => Action::Floor {
+            collection: *collection,
+            floor: *floor,
+        },
+        Action::Contact(contact) => Action::Contact(contact.clone()),
+        Action::Forget(name) => Action::Forget(name.clone()),
+        Action::Grant(grant) => Action::Grant(Box::new(grant.duplicate())),
+        Action::Revoke(id) => Action::Revoke(*id),
+        Action::Filed(statement) => Action::Filed(*statement),
+        Action::Closed { collection, bundle } => Action::Closed {
+            collection: *collection,
+            bundle: *bundle,
+        },
+    }
+}

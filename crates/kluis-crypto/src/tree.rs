@@ -1,0 +1,591 @@
+//! Trees of folders, and which keys apply where in them (docs/FORMAT.md,
+//! sections 4 and 5): the whole vault for its owner, a shared folder for others.
+
+use crate::cbor::{Reader, Record, Writer};
+use crate::collection::{Collection, ContentKey, Epoch, NameKey, ObjectKey};
+use crate::kdf::Label;
+use crate::ledger::Action;
+use crate::name::{FolderNames, StoredPath, StoredSegment, VaultPath, objects_prefix};
+use crate::{CollectionId, Error, Result};
+use std::collections::BTreeMap;
+
+/// Folders from one of them down, with the collections that are mounted there.
+///
+/// Paths are relative to its top. What lies at a path is written under the current
+/// epoch of the collection that is mounted nearest above it, and under no other: a
+/// mount is for ever, and there is no way back to the keys around it.
+#[derive(Debug)]
+pub struct Tree {
+    /// Where its top lies in the store, below the vault's prefix.
+    stored: String,
+    /// Name key of its top.
+    names: NameKey,
+    past: Past,
+    /// The last ledger sequence that its reader has checked.
+    head: u64,
+    collections: BTreeMap<CollectionId, Collection>,
+    /// Those that can be written to, by their mounts.
+    mounts: BTreeMap<Option<VaultPath>, CollectionId>,
+}
+
+/// A collection's keys for one object.
+pub(crate) struct Held<'a> {
+    pub(crate) collection: &'a Collection,
+    /// The object's path below the mount.
+    below: VaultPath,
+}
+
+impl Held<'_> {
+    /// The keys of one epoch: one of the chain, and those of orphans.
+    pub(crate) fn of_epoch(&self, number: u32) -> impl Iterator<Item = &Epoch> {
+        let epochs = self.collection.epochs.iter();
+        epochs.filter(move |epoch| epoch.number == number)
+    }
+
+    pub(crate) fn object_key(&self, epoch: &Epoch) -> ObjectKey {
+        epoch.key.object_key(&self.below)
+    }
+}
+
+impl Tree {
+    pub(crate) const MAX_COLLECTIONS: usize = 65_536;
+    pub(crate) const MAX_EPOCHS: usize = 65_536;
+    const MAX_STORED: usize = 1_024;
+
+    pub(crate) fn new(stored: String, names: NameKey) -> Self {
+        Self {
+            stored,
+            names,
+            past: Past::Shared,
+            head: 0,
+            collections: BTreeMap::new(),
+            mounts: BTreeMap::new(),
+        }
+    }
+
+    /// The tree of a vault's owner, without its collections.
+    pub(crate) fn of_vault(names: NameKey) -> Self {
+        Self::new(objects_prefix().to_owned(), names)
+    }
+
+    /// # Errors
+    /// `Tampered` for a second collection of one id, or at one mount.
+    pub(crate) fn insert(&mut self, collection: Collection) -> Result<()> {
+        if self.collections.contains_key(&collection.id) {
+            return Err(Error::Tampered);
+        }
+        if collection.current().is_some()
+            && self
+                .mounts
+                .insert(collection.mount.clone(), collection.id)
+                .is_some()
+        {
+            return Err(Error::Tampered);
+        }
+        self.collections.insert(collection.id, collection);
+        Ok(())
+    }
+
+    pub(crate) fn set_head(&mut self, head: u64) {
+        self.head = head;
+    }
+
+    pub(crate) fn head(&self) -> u64 {
+        self.head
+    }
+
+    #[cfg(test)]
+    pub(crate) fn name_key(&self) -> &NameKey {
+        &self.names
+    }
+
+    pub(crate) fn collections(&self) -> impl Iterator<Item = &Collection> {
+        self.collections.values()
+    }
+
+    pub(crate) fn get(&self, id: &CollectionId) -> Option<&Collection> {
+        self.collections.get(id)
+    }
+
+    pub(crate) fn duplicate(&self) -> Self {
+        Self {
+            stored: self.stored.clone(),
+            names: self.names.duplicate(),
+            past: self.past,
+            head: self.head,
+            collections: self
+                .collections
+                .iter()
+                .map(|(id, collection)| (*id, collection.duplicate()))
+                .collect(),
+            mounts: self.mounts.clone(),
+        }
+    }
+
+    /// Collections that are mounted below this one.
+    pub(crate) fn nested<'a>(
+        &'a self,
+        collection: &'a Collection,
+    ) -> impl Iterator<Item = &'a Collection> {
+        self.written().filter(|other| encloses(collection, other))
+    }
+
+    /// Collections that this one is mounted below.
+    pub(crate) fn around<'a>(
+        &'a self,
+        collection: &'a Collection,
+    ) -> impl Iterator<Item = &'a Collection> {
+        self.written().filter(|other| encloses(other, collection))
+    }
+
+    /// Collections that are or were written to in this tree, and not taken over.
+    pub(crate) fn written(&self) -> impl Iterator<Item = &Collection> {
+        self.mounts
+            .values()
+            .filter_map(|id| self.collections.get(id))
+    }
+
+    /// Goes on by what the entry with this sequence decides about collections.
+    ///
+    /// # Errors
+    /// `Tampered` for what contradicts the state before.
+    pub(crate) fn apply(&mut self, action: Action, sequence: u64) -> Result<()> {
+        match action {
+            Action::Collection(None, mut collection) => {
+                let mount = collection.mount.as_ref().ok_or(Error::Tampered)?;
+                if self.mounted(Some(mount)).is_some() {
+                    return Err(Error::Tampered);
+                }
+                for epoch in &mut collection.epochs {
+                    epoch.opened = sequence;
+                }
+                self.insert(collection)
+            }
+            Action::Epoch {
+                collection,
+                number,
+                key,
+            } => {
+                let collection = self.get_mut(&collection).ok_or(Error::Tampered)?;
+                let last = collection.last().ok_or(Error::Tampered)?.number;
+                if last.checked_add(1) != Some(number) {
+                    return Err(Error::Tampered);
+                }
+                collection.closed = None;
+                collection.insert(Epoch {
+                    number,
+                    opened: sequence,
+                    orphan: false,
+                    key,
+                });
+                Ok(())
+            }
+            Action::Floor { collection, floor } => {
+                let collection = self.get_mut(&collection).ok_or(Error::Tampered)?;
+                let last = collection.last().ok_or(Error::Tampered)?.number;
+                if floor < collection.floor || floor > last {
+                    return Err(Error::Tampered);
+                }
+                collection.floor = floor;
+                Ok(())
+            }
+            _ => Err(Error::Tampered),
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, id: &CollectionId) -> Option<&mut Collection> {
+        self.collections.get_mut(id)
+    }
+
+    /// The collection that begins at this folder.
+    pub fn mounted(&self, folder: Option<&VaultPath>) -> Option<&Collection> {
+        self.collections.get(self.mounts.get(&folder.cloned())?)
+    }
+
+    /// Whether objects below this folder, or right at the top, can be written.
+    pub fn is_writable(&self) -> bool {
+        self.mounts.contains_key(&None)
+    }
+
+    /// The collections that can be written to and are mounted on the way to an
+    /// object, from the top down.
+    fn on_the_way<'a, 'p>(
+        &'a self,
+        path: &'p VaultPath,
+    ) -> impl Iterator<Item = &'a Collection> + use<'a, 'p> {
+        let at = |mount: &Option<VaultPath>| self.collections.get(self.mounts.get(mount)?);
+        let folders = path.folders().map(Some);
+        std::iter::once(None)
+            .chain(folders)
+            .filter_map(move |mount| at(&mount))
+    }
+
+    /// The collection that a new object belongs to.
+    ///
+    /// # Errors
+    /// `AccessDenied` where the key that is in force is not at hand.
+    pub(crate) fn writer(&self, path: &VaultPath) -> Result<(Held<'_>, &Epoch)> {
+        let no_key = || Error::AccessDenied("no key that may be written with there is at hand");
+        let collection = self.on_the_way(path).last().ok_or_else(no_key)?;
+        let epoch = collection.current().ok_or_else(no_key)?;
+        let below = path.below(collection.mount.as_ref()).ok_or_else(no_key)?;
+        Ok((Held { collection, below }, epoch))
+    }
+
+    /// The keys that are held of a collection, for an object below its mount.
+    pub(crate) fn held(&self, id: &CollectionId, path: &VaultPath) -> Option<Held<'_>> {
+        let collection = self.collections.get(id)?;
+        let below = path.below(collection.mount.as_ref())?;
+        Some(Held { collection, below })
+    }
+
+    /// The sequence of the entry since which nothing is written at this path under
+    /// an epoch of this collection: another epoch was opened, or a folder on the
+    /// way mounted apart.
+    pub(crate) fn closed_at(
+        &self,
+        collection: &Collection,
+        epoch: u32,
+        path: &VaultPath,
+    ) -> Option<u64> {
+        let depth_of_it = depth(collection.mount.as_ref());
+        let apart = self
+            .on_the_way(path)
+            .filter(|c| depth(c.mount.as_ref()) > depth_of_it)
+            .map(Collection::opened);
+        apart.chain(collection.closed_at(epoch)).min()
+    }
+
+    /// Whether the owner refuses this epoch at this path.
+    pub(crate) fn is_below_floor(
+        &self,
+        collection: &Collection,
+        epoch: u32,
+        path: &VaultPath,
+    ) -> bool {
+        let depth_of_it = depth(collection.mount.as_ref());
+        self.on_the_way(path)
+            .filter(|c| depth(c.mount.as_ref()) >= depth_of_it)
+            .any(|c| {
+                if c.id == collection.id {
+                    epoch < c.floor
+                } else {
+                    c.floor > 0
+                }
+            })
+    }
+
+    /// Whether keys of the past were held back, so that what they would open is no
+    /// sign of tampering.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.past == Past::HeldBack
+    }
+
+    /// Whether new objects at this path are padded.
+    ///
+    /// # Errors
+    /// `AccessDenied` where nothing can be written there.
+    pub fn is_padded(&self, path: &VaultPath) -> Result<bool> {
+        Ok(self.writer(path)?.0.collection.padded)
+    }
+
+    /// Whether any object is padded, so that a listing does not tell sizes.
+    pub fn has_padding(&self) -> bool {
+        self.collections.values().any(Collection::is_padded)
+    }
+
+    /// Where an object, or a folder, lies in the store.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the stored path is longer than 1,024 bytes.
+    pub fn store_path(&self, path: &VaultPath) -> Result<StoredPath> {
+        let mut names = self.names(None);
+        let mut stored = StoredPath {
+            path: self.stored.clone(),
+            long_names: Vec::new(),
+        };
+        let mut segments = path.segments().peekable();
+        while let Some(segment) = segments.next() {
+            let StoredSegment { name, long_name } = names.encrypt(segment);
+            stored.path.push('/');
+            stored.path.push_str(&name);
+            if let Some(record) = long_name {
+                stored
+                    .long_names
+                    .push((format!("{}~", stored.path), record));
+            }
+            if segments.peek().is_some() {
+                names = names.child(segment);
+            }
+        }
+        // The object beside a long last segment has the longest path.
+        let beside = stored.long_names.last().map_or(0, |(path, _)| path.len());
+        if stored.path.len().max(beside) > Self::MAX_STORED {
+            return Err(Error::invalid(
+                "the path is too long: encrypted it takes more than the 1,024 bytes that stores allow; use shorter or fewer folders",
+            ));
+        }
+        Ok(stored)
+    }
+
+    /// Where its top lies in the store.
+    pub fn top(&self) -> &str {
+        &self.stored
+    }
+
+    /// The names of a folder.
+    pub fn names(&self, folder: Option<&VaultPath>) -> FolderNames {
+        FolderNames::new(self.folder_names(folder))
+    }
+
+    fn folder_names(&self, folder: Option<&VaultPath>) -> NameKey {
+        let mut key = self.names.duplicate();
+        for segment in folder.into_iter().flat_map(VaultPath::segments) {
+            key = NameKey::derive(key.expose_secret(), Label::DIR, &[segment.as_bytes()]);
+        }
+        key
+    }
+
+    /// What somebody gets who may read a mounted folder: its keys, those of what is
+    /// mounted below, and those that it took over from the collections around it; or
+    /// only those of epochs that were opened by the entry `since` or later.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a folder that is not mounted.
+    pub(crate) fn below(&self, folder: Option<&VaultPath>, since: Option<u64>) -> Result<Self> {
+        let not_mounted = || Error::invalid("only a folder with keys of its own can be shared");
+        let own = self.mounted(folder).ok_or_else(not_mounted)?;
+        let stored = match folder {
+            Some(folder) => self.store_path(folder)?.path,
+            None => self.stored.clone(),
+        };
+        let mut tree = Self::new(stored, self.folder_names(folder));
+        tree.head = self.head;
+        if since.is_some() {
+            tree.past = Past::HeldBack;
+        }
+        for collection in self.collections.values() {
+            let inside = match (collection.mount.as_ref(), folder) {
+                (mount, folder) if mount == folder => Some(None),
+                (Some(mount), folder) => mount.below(folder).map(Some),
+                (None, _) => None,
+            };
+            if let Some(mount) = inside {
+                let mut part = collection.duplicate();
+                part.mount = mount;
+                part.epochs.retain(|epoch| {
+                    epoch.number >= part.floor && since.is_none_or(|since| epoch.opened >= since)
+                });
+                if !part.epochs.is_empty() {
+                    tree.insert(part)?;
+                }
+                continue;
+            }
+            let above = match (collection.mount.as_ref(), folder) {
+                (None, Some(folder)) => Some(folder.clone()),
+                (Some(mount), Some(folder)) => folder.below(Some(mount)),
+                (_, None) => None,
+            };
+            if let (Some(way), None, 0) = (above, since, own.floor)
+                && let Some(folder) = folder
+            {
+                let mut part = self.taken_over(collection, folder, &way);
+                part.epochs.retain(|epoch| epoch.number >= collection.floor);
+                if !part.epochs.is_empty() {
+                    tree.insert(part)?;
+                }
+            }
+        }
+        Ok(tree)
+    }
+
+    /// A collection's keys for a folder that was mounted apart in it, `way` below
+    /// its own mount.
+    fn taken_over(
+        &self,
+        collection: &Collection,
+        folder: &VaultPath,
+        way: &VaultPath,
+    ) -> Collection {
+        let depth_of_it = depth(collection.mount.as_ref());
+        let closed = self
+            .mounts
+            .iter()
+            .filter(|(mount, _)| {
+                depth(mount.as_ref()) > depth_of_it
+                    && (mount.as_ref() == Some(folder) || folder.below(mount.as_ref()).is_some())
+            })
+            .filter_map(|(_, id)| self.collections.get(id))
+            .map(Collection::opened);
+        let epochs = collection.epochs.iter().map(|epoch| Epoch {
+            key: epoch.key.folder(way.segments()),
+            ..*epoch
+        });
+        Collection {
+            mount: None,
+            floor: 0,
+            closed: closed.chain(collection.closed).min(),
+            epochs: epochs.collect(),
+            ..*collection
+        }
+    }
+}
+
+fn encloses(outer: &Collection, inner: &Collection) -> bool {
+    let below = inner
+        .mount
+        .as_ref()
+        .map(|mount| mount.below(outer.mount.as_ref()));
+    outer.id != inner.id && below.flatten().is_some()
+}
+
+/// Whether a share reaches what was written before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Past {
+    /// Everything that the folder holds.
+    Shared,
+    /// What is written from now on.
+    HeldBack,
+}
+
+fn depth(mount: Option<&VaultPath>) -> usize {
+    mount.map_or(0, |mount| mount.segments().count())
+}
+
+/// Options of a collection: bit 0 padded.
+pub(crate) fn write_options(collection: &Collection, to: &mut Writer) {
+    to.uint(collection.padded.into());
+}
+
+pub(crate) fn read_options(from: &mut Reader<'_>) -> Result<bool> {
+    match from.uint()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Error::UnsupportedFormat("option of a collection")),
+    }
+}
+
+pub(crate) fn read_mount(from: &mut Reader<'_>) -> Result<Option<VaultPath>> {
+    match from.text(VaultPath::MAX_MOUNT)? {
+        "" => Ok(None),
+        mount => VaultPath::parse(mount)
+            .map(Some)
+            .map_err(|_| Error::Tampered),
+    }
+}
+
+pub(crate) fn mount_text(mount: Option<&VaultPath>) -> &str {
+    mount.map_or("", VaultPath::as_str)
+}
+
+pub(crate) fn read_content_key(from: &mut Reader<'_>) -> Result<ContentKey> {
+    let key = from.fixed()?;
+    Ok(ContentKey::init_with(|out| *out = *key))
+}
+
+pub(crate) fn read_name_key(from: &mut Reader<'_>) -> Result<NameKey> {
+    let key = from.fixed()?;
+    Ok(NameKey::init_with(|out| *out = *key))
+}
+
+/// `[id, mount, options, floor, closed, [[epoch, opened, orphan, CK], …]]`
+pub(crate) fn write_collection(collection: &Collection, to: &mut Writer) {
+    to.array(6)
+        .bytes(collection.id.as_bytes())
+        .text(mount_text(collection.mount.as_ref()));
+    write_options(collection, to);
+    to.uint(collection.floor.into());
+    match collection.closed {
+        Some(closed) => to.array(1).uint(closed),
+        None => to.array(0),
+    };
+    to.array(collection.epochs.len());
+    for epoch in &collection.epochs {
+        to.array(4).uint(epoch.number.into()).uint(epoch.opened);
+        to.uint(epoch.orphan.into())
+            .bytes(epoch.key.expose_secret());
+    }
+}
+
+pub(crate) fn read_collection(from: &mut Reader<'_>) -> Result<Collection> {
+    from.array(6)?;
+    let id = CollectionId(*from.fixed()?);
+    let mount = read_mount(from)?;
+    let padded = read_options(from)?;
+    let floor = from.uint_u32()?;
+    let closed = match from.array_of_any(1)? {
+        0 => None,
+        _ => Some(from.uint()?),
+    };
+    let mut epochs = Vec::new();
+    for _ in 0..from.array_up_to(Tree::MAX_EPOCHS)? {
+        from.array(4)?;
+        epochs.push(Epoch {
+            number: from.uint_u32()?,
+            opened: from.uint()?,
+            orphan: match from.uint()? {
+                0 => false,
+                1 => true,
+                _ => return Err(Error::Tampered),
+            },
+            key: read_content_key(from)?,
+        });
+    }
+    if epochs.is_empty() {
+        return Err(Error::Tampered);
+    }
+    Ok(Collection {
+        id,
+        mount,
+        padded,
+        floor,
+        closed,
+        epochs,
+    })
+}
+
+/// `[stored path of the top, NK, past held back, [collection, …]]`, collections in ascending order
+/// of their ids.
+impl Record for Tree {
+    fn write(&self, to: &mut Writer) {
+        to.array(4)
+            .text(&self.stored)
+            .bytes(self.names.expose_secret())
+            .uint((self.past == Past::HeldBack).into())
+            .array(self.collections.len());
+        for collection in self.collections.values() {
+            write_collection(collection, to);
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        from.array(4)?;
+        let stored = from.text(Self::MAX_STORED)?;
+        // It becomes a path in the store: what a stored segment can hold, and
+        // nothing else.
+        let (top, below) = stored.split_once('/').unwrap_or((stored, "0"));
+        let is_stored = |segment: &str| {
+            !segment.is_empty()
+                && segment
+                    .bytes()
+                    .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'v' | b'~'))
+        };
+        if top != objects_prefix() || !below.split('/').all(is_stored) {
+            return Err(Error::Tampered);
+        }
+        let mut tree = Self::new(stored.to_owned(), read_name_key(from)?);
+        tree.past = match from.uint()? {
+            0 => Past::Shared,
+            1 => Past::HeldBack,
+            _ => return Err(Error::Tampered),
+        };
+        for _ in 0..from.array_up_to(Self::MAX_COLLECTIONS)? {
+            let collection = read_collection(from)?;
+            if !collection.is_in_order(u64::MAX) {
+                return Err(Error::Tampered);
+            }
+            tree.insert(collection)?;
+        }
+        Ok(tree)
+    }
+}

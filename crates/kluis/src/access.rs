@@ -1,0 +1,239 @@
+//! What an open vault reaches, as one consistent state: all of it for its owner,
+//! the folders that were shared with them for others.
+
+use crate::backend::stored;
+use crate::clock::now;
+use crate::control::HEADER;
+use crate::{Error, Result};
+use kluis_crypto::{
+    Accepted, FolderNames, Header, Identity, Ledger, Position, Share, SlotId, StoredPath, Tree,
+    VaultPath, VaultSecrets,
+};
+use object_store::path::Path;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Everything that an open vault knows.
+pub(crate) struct Control {
+    pub(crate) header: Header,
+    pub(crate) access: Access,
+}
+
+pub(crate) enum Access {
+    Owner(Box<Owner>),
+    Member(Member),
+}
+
+pub(crate) struct Owner {
+    pub(crate) secrets: VaultSecrets,
+    pub(crate) ledger: Ledger,
+    pub(crate) slot: SlotId,
+}
+
+/// Somebody with whom folders were shared.
+pub(crate) struct Member {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) accepted: Vec<Accepted>,
+    /// Those of them that are in force, by the names that they have here.
+    pub(crate) shares: BTreeMap<String, Share>,
+    pub(crate) head: Position,
+}
+
+/// An object, or where one would be.
+pub(crate) struct Located<'a> {
+    pub(crate) tree: &'a Tree,
+    /// Below the top of the tree.
+    pub(crate) path: VaultPath,
+}
+
+impl Located<'_> {
+    /// Where it lies in the store.
+    pub(crate) fn stored(&self, text: &str) -> Result<Path> {
+        Ok(stored(&self.store_path(text)?.path))
+    }
+
+    pub(crate) fn store_path(&self, text: &str) -> Result<StoredPath> {
+        self.tree
+            .store_path(&self.path)
+            .map_err(|error| Error::core(error, text))
+    }
+}
+
+/// A folder as the user of the vault sees it, and where it lies.
+pub(crate) struct Folder {
+    /// Empty for the whole vault.
+    pub(crate) path: String,
+    pub(crate) stored: String,
+    pub(crate) names: FolderNames,
+    pub(crate) padded: bool,
+}
+
+impl Control {
+    pub(crate) fn of_owner(
+        header: Header,
+        secrets: VaultSecrets,
+        ledger: Ledger,
+        slot: SlotId,
+    ) -> Self {
+        let owner = Owner {
+            secrets,
+            ledger,
+            slot,
+        };
+        Self {
+            header,
+            access: Access::Owner(Box::new(owner)),
+        }
+    }
+
+    /// # Errors
+    /// `AccessDenied` to somebody who has not the whole vault.
+    pub(crate) fn owner(&self) -> Result<&Owner> {
+        match &self.access {
+            Access::Owner(owner) => Ok(owner),
+            Access::Member(_) => Err(Error::AccessDenied {
+                what: "what only the owner of the vault can do".to_owned(),
+            }),
+        }
+    }
+
+    /// The newest entry of the ledger.
+    pub(crate) fn head(&self) -> Position {
+        match &self.access {
+            Access::Owner(owner) => owner.ledger.head(),
+            Access::Member(member) => member.head,
+        }
+    }
+
+    /// Whether an entry is owed that the owner's client has to append.
+    pub(crate) fn is_behind(&self) -> bool {
+        match &self.access {
+            Access::Owner(owner) => owner.is_behind(&self.header),
+            Access::Member(_) => false,
+        }
+    }
+
+    /// Of two states of one vault, one has seen at least as much of both chains.
+    pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
+        let seen = |c: &Self| (c.header.position().sequence, c.head().sequence);
+        seen(self) > seen(other)
+    }
+
+    /// Where an object is.
+    ///
+    /// # Errors
+    /// `InvalidInput` for what is no path; `NotFound` outside of what was shared;
+    /// `AccessDenied` before and after the time that it was shared for.
+    pub(crate) fn locate(&self, text: &str) -> Result<Located<'_>> {
+        let path = path(text)?;
+        match &self.access {
+            Access::Owner(owner) => Ok(Located {
+                tree: owner.ledger.tree(),
+                path,
+            }),
+            Access::Member(member) => {
+                let (share, below) = member.find(&path)?;
+                // The name of a share is a folder's.
+                let path = below.ok_or_else(|| Error::NotFound {
+                    path: text.to_owned(),
+                })?;
+                Ok(Located {
+                    tree: share.tree(),
+                    path,
+                })
+            }
+        }
+    }
+
+    /// Where an object is that will be written or deleted.
+    ///
+    /// # Errors
+    /// `AccessDenied` where it was shared for reading; otherwise as `locate`.
+    pub(crate) fn locate_to_write(&self, text: &str) -> Result<Located<'_>> {
+        if let Access::Member(member) = &self.access {
+            let (share, _) = member.find(&path(text)?)?;
+            if !share.terms().write {
+                return Err(Error::AccessDenied {
+                    what: format!("{text}, which was shared for reading"),
+                });
+            }
+        }
+        self.locate(text)
+    }
+
+    /// The folders that a prefix stands for: one, or for a whole vault of which
+    /// parts were shared, each of them.
+    pub(crate) fn folders(&self, prefix: Option<&str>) -> Result<Vec<Folder>> {
+        let at = |tree: &Tree, below: Option<&VaultPath>, path: &str| {
+            let stored = match below {
+                Some(below) => {
+                    tree.store_path(below)
+                        .map_err(|error| Error::core(error, path))?
+                        .path
+                }
+                None => tree.top().to_owned(),
+            };
+            Ok(Folder {
+                path: path.to_owned(),
+                stored,
+                names: tree.names(below),
+                padded: tree.has_padding(),
+            })
+        };
+        let prefix = prefix.map(path).transpose()?;
+        let text = prefix.as_ref().map_or("", VaultPath::as_str);
+        match (&self.access, &prefix) {
+            (Access::Owner(owner), below) => {
+                Ok(vec![at(owner.ledger.tree(), below.as_ref(), text)?])
+            }
+            (Access::Member(member), None) => {
+                let shares = member.shares.iter();
+                shares
+                    .map(|(name, share)| at(share.tree(), None, name))
+                    .collect()
+            }
+            (Access::Member(member), Some(path)) => {
+                let (share, below) = member.find(path)?;
+                Ok(vec![at(share.tree(), below.as_ref(), text)?])
+            }
+        }
+    }
+}
+
+impl Owner {
+    pub(crate) fn is_behind(&self, header: &Header) -> bool {
+        self.ledger.is_behind(header, &self.secrets, now())
+    }
+
+    /// The same keys for a call that outlives this state.
+    ///
+    /// # Errors
+    /// `Conflict` where the header has another root key.
+    pub(crate) fn reopened(&self, header: &Header) -> Result<VaultSecrets> {
+        header
+            .reopen(&self.secrets)
+            .map_err(|error| Error::core(error, HEADER))
+    }
+}
+
+impl Member {
+    /// The share that a path leads into, and the rest of the path.
+    fn find(&self, path: &VaultPath) -> Result<(&Share, Option<VaultPath>)> {
+        let (name, below) = match path.as_str().split_once('/') {
+            Some((name, below)) => (name, Some(self::path(below)?)),
+            None => (path.as_str(), None),
+        };
+        let share = self.shares.get(name).ok_or_else(|| Error::NotFound {
+            path: path.as_str().to_owned(),
+        })?;
+        share
+            .terms()
+            .check_time(now())
+            .map_err(|error| Error::core(error, path.as_str()))?;
+        Ok((share, below))
+    }
+}
+
+pub(crate) fn path(text: &str) -> Result<VaultPath> {
+    VaultPath::parse(text).map_err(|error| Error::core(error, text))
+}

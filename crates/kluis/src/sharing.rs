@@ -1,0 +1,574 @@
+//! Giving others access, seeing who has it, and taking it back. Everything that is
+//! decided here is one entry of the ledger (docs/FORMAT.md, sections 4 and 12).
+
+use crate::access::{Access, Control, Member, path};
+use crate::backend::Backend;
+use crate::clock::from_micros;
+use crate::control::{self, FetchedLedger, Found, LEDGER};
+use crate::vault::{Vault, VaultOptions};
+use crate::{Address, Error, Result};
+use futures_util::future::try_join_all;
+use kluis_crypto::{
+    Accepted, Card, Contact, Decision, Entry, Fingerprint, GrantId, GrantRecord, Identity,
+    LetterName, Pins, Recipient, Share, Terms, VaultId, VaultPath, bundle_path,
+};
+use object_store::ObjectStore;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// The longest bundle of letters.
+const MAX_BUNDLE: usize = 64 << 20;
+
+/// What somebody needs to accept a grant, beside the store and their identity. It
+/// holds no key, but pins the vault and the grantor: hand it over on a way that the
+/// provider does not control.
+///
+/// As a text it stands behind an address: `URL#vault/letter/fingerprint`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invitation {
+    vault: VaultId,
+    letter: LetterName,
+    grantor: Fingerprint,
+}
+
+impl Invitation {
+    /// The vault that it leads into.
+    pub fn vault(&self) -> VaultId {
+        self.vault
+    }
+
+    /// Whose grant it has to be.
+    pub fn grantor(&self) -> Fingerprint {
+        self.grantor
+    }
+
+    /// Splits what [`at`](Self::at) has put together.
+    ///
+    /// # Errors
+    /// `InvalidInput`.
+    pub fn parse_at(text: &str) -> Result<(Address, Self)> {
+        let (url, invitation) = text.split_once('#').ok_or_else(wrong_invitation)?;
+        let invitation: Self = invitation.parse()?;
+        let address: Address = url.parse()?;
+        Ok((address.with_id(invitation.vault), invitation))
+    }
+
+    /// The invitation to a vault at this address, as one text.
+    pub fn at(&self, address: &Address) -> String {
+        format!("{}#{self}", address.url())
+    }
+
+    fn accepted(&self, name: &str) -> Accepted {
+        Accepted {
+            name: name.to_owned(),
+            letter: self.letter,
+            grantor: self.grantor,
+        }
+    }
+}
+
+fn wrong_invitation() -> Error {
+    Error::invalid(
+        "an invitation is an address with #, the vault, the grant and the fingerprint of the grantor behind it; copy it whole",
+    )
+}
+
+impl fmt::Display for Invitation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/", self.vault, self.letter)?;
+        for byte in self.grantor.as_bytes() {
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Invitation {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut parts = text.split('/');
+        let (Some(vault), Some(letter), Some(grantor), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(wrong_invitation());
+        };
+        // The digits of a fingerprint are those of any id of its length.
+        let grantor: GrantId = grantor.parse().map_err(|_| wrong_invitation())?;
+        Ok(Self {
+            vault: vault.parse().map_err(|_| wrong_invitation())?,
+            letter: letter.parse().map_err(|_| wrong_invitation())?,
+            grantor: Fingerprint::from_bytes(*grantor.as_bytes()),
+        })
+    }
+}
+
+/// A grant that was just made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Granted {
+    /// Names the grant, to take it back.
+    pub id: GrantId,
+    /// What its grantee needs.
+    pub invitation: Invitation,
+    /// The prefixes below the vault's that the grantee's own credentials for the
+    /// store have to reach: to read, and, with the right to write, to write.
+    pub prefixes: Prefixes,
+}
+
+/// What somebody's credentials for the store have to reach, below the vault's prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Prefixes {
+    /// To be read: objects and everything under these folders.
+    pub read: Vec<String>,
+    /// To be listed.
+    pub list: Vec<String>,
+    /// To be written and deleted.
+    pub write: Vec<String>,
+}
+
+/// A grant in force, as the owner's ledger has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Grant {
+    /// Names the grant.
+    pub id: GrantId,
+    /// The name of who has it, as it was then.
+    pub to: String,
+    /// Whose card it was sealed to.
+    pub fingerprint: Fingerprint,
+    /// The folder; none for the whole vault.
+    pub folder: Option<String>,
+    /// What was given.
+    pub terms: Terms,
+    /// When it was given, by the owner's clock.
+    pub given: SystemTime,
+    /// The ledger sequence that filed it.
+    pub filed: u64,
+}
+
+impl Grant {
+    fn of(record: &GrantRecord) -> Self {
+        Self {
+            id: record.id(),
+            to: record.to().to_owned(),
+            fingerprint: record.card().fingerprint(),
+            folder: record.folder().map(|folder| folder.as_str().to_owned()),
+            terms: record.terms().clone(),
+            given: from_micros(record.time()),
+            filed: record.filed(),
+        }
+    }
+}
+
+/// A grant in the hands of its grantee.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Received {
+    /// The folder that it has in the vault as it is open here.
+    pub name: String,
+    /// Names the grant, for its owner too.
+    pub id: GrantId,
+    /// Who gave it.
+    pub grantor: Fingerprint,
+    /// What was given.
+    pub terms: Terms,
+}
+
+impl Vault {
+    /// The card by which the vault's owner gives access: whom others expect.
+    ///
+    /// # Errors
+    /// `AccessDenied` to others than the owner.
+    pub fn card(&self) -> Result<Card> {
+        Ok(self.control()?.owner()?.secrets.identity().card().clone())
+    }
+
+    /// The address book, in the order of names.
+    ///
+    /// # Errors
+    /// As [`card`](Self::card).
+    pub fn contacts(&self) -> Result<Vec<Contact>> {
+        Ok(self
+            .control()?
+            .owner()?
+            .ledger
+            .contacts()
+            .cloned()
+            .collect())
+    }
+
+    /// One of the address book.
+    ///
+    /// # Errors
+    /// `NotFound`; otherwise as [`card`](Self::card).
+    pub fn contact(&self, name: &str) -> Result<Contact> {
+        let control = self.control()?;
+        let found = control.owner()?.ledger.contact(name).cloned();
+        found.ok_or_else(|| Error::NotFound {
+            path: format!("contact {name}"),
+        })
+    }
+
+    /// Puts a contact into the address book, in place of one of the same name.
+    ///
+    /// # Errors
+    /// `Conflict`; those of the store.
+    pub async fn save_contact(&self, contact: Contact) -> Result<()> {
+        self.decide(Decision::Contact(contact)).await.map(drop)
+    }
+
+    /// Forgets a contact. What was given to it stays given.
+    ///
+    /// # Errors
+    /// `NotFound`; otherwise as [`save_contact`](Self::save_contact).
+    pub async fn forget_contact(&self, name: &str) -> Result<()> {
+        self.decide(Decision::Forget(name.to_owned()))
+            .await
+            .map(drop)
+    }
+
+    /// Gives somebody access to a folder, now and for what is written to it later. No
+    /// object is read or written: the folder gets keys of its own for what comes, and
+    /// can be revoked by itself from then on.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a path that is none, `Conflict`, those of the store.
+    ///
+    /// # Security
+    /// Everything that the store kept of the folder's past is readable too, unless
+    /// the terms hold it back. Whoever may read knows the keys that writing takes:
+    /// that a reader does not write rests on the store's credentials.
+    pub async fn share(
+        &self,
+        folder: &str,
+        recipient: &Recipient,
+        terms: Terms,
+    ) -> Result<Granted> {
+        let folder = path(folder)?;
+        self.share_with(Some(folder), recipient, terms).await
+    }
+
+    /// Gives somebody access to everything in the vault; not to its keys slots, its
+    /// address book, or the right to decide.
+    ///
+    /// # Errors
+    /// As [`share`](Self::share).
+    pub async fn share_whole(&self, recipient: &Recipient, terms: Terms) -> Result<Granted> {
+        self.share_with(None, recipient, terms).await
+    }
+
+    async fn share_with(
+        &self,
+        folder: Option<VaultPath>,
+        recipient: &Recipient,
+        terms: Terms,
+    ) -> Result<Granted> {
+        let decision = Decision::Share {
+            folder: folder.clone(),
+            recipient: recipient.clone(),
+            terms: terms.clone(),
+        };
+        let (control, granted) = self.decide(decision).await?;
+        let owner = control.owner()?;
+        let (id, letter) = granted.ok_or_else(|| Error::tampered(LEDGER))?;
+        let invitation = Invitation {
+            vault: self.id(),
+            letter,
+            grantor: owner.secrets.identity().card().fingerprint(),
+        };
+        let objects = match &folder {
+            Some(folder) => {
+                let stored = owner.ledger.tree().store_path(folder);
+                stored
+                    .map_err(|error| Error::core(error, folder.as_str()))?
+                    .path
+            }
+            None => owner.ledger.tree().top().to_owned(),
+        };
+        let records = ["kluis.vault", "k/header", "k/h", "k/l", "k/g"];
+        let mut read: Vec<String> = records.map(str::to_owned).to_vec();
+        read.push(objects.clone());
+        Ok(Granted {
+            id,
+            invitation,
+            prefixes: Prefixes {
+                read,
+                list: vec!["k/h".to_owned(), "k/l".to_owned(), objects.clone()],
+                write: if terms.write {
+                    vec![objects]
+                } else {
+                    Vec::new()
+                },
+            },
+        })
+    }
+
+    /// The grants in force, in the order in which they were given.
+    ///
+    /// # Errors
+    /// As [`card`](Self::card).
+    pub fn grants(&self) -> Result<Vec<Grant>> {
+        let control = self.control()?;
+        let mut grants: Vec<Grant> = control.owner()?.ledger.grants().map(Grant::of).collect();
+        grants.sort_by_key(|grant| (grant.filed, grant.id));
+        Ok(grants)
+    }
+
+    /// The grants by which somebody else than the owner has this vault open.
+    ///
+    /// # Errors
+    /// `AccessDenied` if the vault is locked.
+    pub fn received(&self) -> Result<Vec<Received>> {
+        let control = self.control()?;
+        let Access::Member(member) = &control.access else {
+            return Ok(Vec::new());
+        };
+        let received = |(name, share): (&String, &Share)| Received {
+            name: name.clone(),
+            id: share.id(),
+            grantor: share.grantor().fingerprint(),
+            terms: share.terms().clone(),
+        };
+        Ok(member.shares.iter().map(received).collect())
+    }
+
+    /// Takes grants back: all in one entry, which opens new epochs for the folders
+    /// that they reached, gives the new keys to all who remain, and is either made
+    /// or not. Nothing that is written from then on, by whoever knows of it, is
+    /// readable with what was taken back.
+    ///
+    /// What this is not: what was written before stays readable to whoever has the
+    /// keys and gets at the bytes, until it is written again.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` where the same person keeps access by another grant
+    /// on the same folder or one around it; `Conflict`; those of the store.
+    pub async fn revoke(&self, grants: &[GrantId]) -> Result<()> {
+        self.decide(Decision::Revoke(grants.to_vec()))
+            .await
+            .map(drop)
+    }
+
+    /// Appends an entry with a decision.
+    async fn decide(
+        &self,
+        decision: Decision,
+    ) -> Result<(Arc<Control>, Option<(GrantId, LetterName)>)> {
+        let _one = self.changing().await;
+        let control = self.refresh().await?;
+        let owner = control.owner()?;
+        let (store, header) = (self.backend(), control.header.clone());
+        let secrets = owner.reopened(&header)?;
+        let ledger = control::read_ledger(store, &header, &secrets).await?;
+        let doubt = self.in_doubt();
+        let (ledger, granted) =
+            control::decide(store, &header, &secrets, ledger, &decision).await?;
+        let control = Control::of_owner(header, secrets, ledger, owner.slot);
+        let control = self.replace(control).await?;
+        doubt.end();
+        Ok((control, granted))
+    }
+
+    /// Opens the folders that a grant gives, of a vault of somebody else.
+    ///
+    /// # Errors
+    /// See [`VaultOptions::open_as`].
+    pub async fn open_as(
+        store: Arc<dyn ObjectStore>,
+        identity: &Arc<Identity>,
+        invitation: &Invitation,
+    ) -> Result<Self> {
+        VaultOptions::new()
+            .open_as(store, identity, invitation)
+            .await
+    }
+
+    /// Keeps a grant on this device, so that the vault opens with the identity alone
+    /// from now on, and the folder has this name here; without one its own.
+    ///
+    /// # Errors
+    /// `AlreadyExists` where a folder of another grant has the name; `InvalidInput`
+    /// for what is no name of a folder, or without device state.
+    pub async fn accept(&self, invitation: &Invitation, name: Option<&str>) -> Result<()> {
+        let control = self.control()?;
+        let Access::Member(member) = &control.access else {
+            return Err(Error::invalid(
+                "the vault is your own; there is nothing to accept",
+            ));
+        };
+        let of_it = |accepted: &&Accepted| accepted.letter == invitation.letter;
+        let here = member.accepted.iter().find(of_it);
+        let name = match (name, here) {
+            (Some(name), _) => name.to_owned(),
+            (None, Some(here)) => here.name.clone(),
+            (None, None) => return Err(wrong_invitation()),
+        };
+        if path(&name)?.segments().count() != 1 {
+            return Err(Error::invalid("the name of a shared folder has no `/`"));
+        }
+        let device = self
+            .device()
+            .ok_or_else(|| Error::invalid("this device keeps no state to accept a grant in"))?;
+        let known = device.load().await?;
+        let mut others = known.iter().flat_map(|pins| &pins.accepted);
+        if others.any(|other| other.name == name && !of_it(&other)) {
+            return Err(Error::AlreadyExists { path: name });
+        }
+        device.accept(invitation.accepted(&name)).await
+    }
+}
+
+impl VaultOptions {
+    /// Opens the folders that a grant gives, beside those that were accepted on this
+    /// device. Each lies at the top of the vault, under its own last name.
+    ///
+    /// # Errors
+    /// `UntrustedIdentity` where another vault lies there or another grantor signed;
+    /// `AccessDenied` where the grant was taken back, never filed, or is not in its
+    /// time; `NotFound` where the store does not have it; otherwise as
+    /// [`open`](Self::open).
+    pub async fn open_as(
+        mut self,
+        store: Arc<dyn ObjectStore>,
+        identity: &Arc<Identity>,
+        invitation: &Invitation,
+    ) -> Result<Vault> {
+        self = self.id(invitation.vault);
+        self.accepted.push(invitation.accepted(""));
+        self.open(store, Arc::clone(identity)).await
+    }
+}
+
+/// Opens what was shared with an identity.
+pub(crate) async fn open(
+    store: &Backend,
+    found: Found,
+    fetched: FetchedLedger,
+    pins: Option<Pins>,
+    (identity, accepted): (Arc<Identity>, Vec<Accepted>),
+) -> Result<Control> {
+    if accepted.is_empty() {
+        return Err(Error::AccessDenied {
+            what: "this vault: the identity is no device of it, and no grant was accepted here"
+                .to_owned(),
+        });
+    }
+    let vault = found.header.vault();
+    if let Some(pins) = &pins {
+        fetched
+            .check_descent(store, &found.header, &found.ledger_names, pins.ledger)
+            .await?;
+    }
+    let letters = accepted
+        .iter()
+        .map(|accepted| letter(store, vault, &identity, accepted));
+    let letters = try_join_all(letters).await?;
+    let Some(oldest) = letters.iter().map(Share::head).min() else {
+        return Err(wrong_invitation());
+    };
+    let entries = fetched
+        .since(store, &found.header, &found.ledger_names, oldest)
+        .await?;
+    let mut known: Vec<Accepted> = Vec::new();
+    let mut shares = BTreeMap::new();
+    let mut ended = None;
+    for (accepted, share) in accepted.into_iter().zip(letters) {
+        // The same grant, kept and named again.
+        if known.iter().any(|other| other.letter == accepted.letter) {
+            continue;
+        }
+        let name = match (&*accepted.name, share.name()) {
+            ("", "") => "vault".to_owned(),
+            ("", name) => name.to_owned(),
+            (name, _) => name.to_owned(),
+        };
+        match follow(store, share, &entries).await {
+            Ok(share) => {
+                if shares.insert(name.clone(), share).is_some() {
+                    return Err(Error::AlreadyExists { path: name });
+                }
+                known.push(Accepted { name, ..accepted });
+            }
+            // One that was taken back says nothing of the others.
+            Err(error @ Error::AccessDenied { .. }) => ended = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match ended {
+        Some(error) if shares.is_empty() => return Err(error),
+        _ => {}
+    }
+    Ok(Control {
+        header: found.header,
+        access: Access::Member(Member {
+            identity,
+            accepted: known,
+            shares,
+            head: fetched.head(),
+        }),
+    })
+}
+
+/// The first letter of a grant, from who it has to be.
+async fn letter(
+    store: &Backend,
+    vault: VaultId,
+    identity: &Identity,
+    accepted: &Accepted,
+) -> Result<Share> {
+    let what = "the grant";
+    let record = store
+        .record(&accepted.letter.path(), Share::MAX_LENGTH)
+        .await?
+        .ok_or_else(|| Error::NotFound {
+            path: what.to_owned(),
+        })?;
+    let share = Share::open(identity, &vault, &accepted.letter, &record.bytes)
+        .map_err(|error| Error::core(error, what))?;
+    let found = share.grantor().fingerprint();
+    if found != accepted.grantor {
+        return Err(Error::UntrustedIdentity {
+            expected: accepted.grantor.to_string(),
+            found: found.to_string(),
+        });
+    }
+    Ok(share)
+}
+
+/// Follows a share to the end of the ledger.
+async fn follow(store: &Backend, mut share: Share, entries: &[Entry]) -> Result<Share> {
+    let what = "the grant";
+    let core = |error| Error::core(error, what);
+    let head = share.head();
+    for entry in entries {
+        if entry.position().sequence <= head.sequence {
+            continue;
+        }
+        share.follow(entry).map_err(core)?;
+        let Some(hash) = share.awaited() else {
+            continue;
+        };
+        let bundle = store
+            .record(&bundle_path(hash), MAX_BUNDLE)
+            .await?
+            .ok_or_else(|| Error::Missing {
+                what: "the letters of a change of keys".to_owned(),
+            })?;
+        if !share.renew(&bundle.bytes).map_err(core)? {
+            return Err(Error::AccessDenied {
+                what: format!("what was shared as {:?}: it was taken back", share.name()),
+            });
+        }
+    }
+    if share.is_closed() {
+        return Err(Error::AccessDenied {
+            what: format!("what was shared as {:?}: it was taken back", share.name()),
+        });
+    }
+    Ok(share)
+}

@@ -1,0 +1,625 @@
+//! Giving others access and taking it back: who reads what, with which keys,
+//! whatever the store does.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+
+use futures_util::TryStreamExt;
+use kluis::object_store::memory::InMemory;
+use kluis::{
+    Card, Contact, Error, Granted, Identity, IdentitySuite, Past, Recipient, Result, Terms, Trust,
+    Vault,
+};
+use kluis_adversary::HostileStore;
+use kluis_tests::{as_store, contents, options, phrase, plant, read, words};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+fn identity() -> Arc<Identity> {
+    Arc::new(Identity::make(IdentitySuite::XWing, 1).unwrap())
+}
+
+fn recipient(identity: &Identity, name: &str) -> Recipient {
+    let card = Card::parse(identity.card().as_bytes()).unwrap();
+    let fingerprint = card.fingerprint();
+    Recipient::verified(card, &fingerprint)
+        .unwrap()
+        .named(name)
+        .unwrap()
+}
+
+fn writing() -> Terms {
+    let mut terms = Terms::reading();
+    terms.write = true;
+    terms
+}
+
+fn from_now() -> Terms {
+    let mut terms = Terms::reading();
+    terms.past = Past::HeldBack;
+    terms
+}
+
+struct Owner {
+    store: HostileStore,
+    vault: Vault,
+    words: String,
+}
+
+async fn owner() -> Owner {
+    let store = HostileStore::new(InMemory::new());
+    let words = words();
+    let vault = options()
+        .staleness(Duration::ZERO)
+        .create(as_store(&store), phrase(&words))
+        .await
+        .unwrap();
+    Owner {
+        store,
+        vault,
+        words,
+    }
+}
+
+impl Owner {
+    async fn again(&self) -> Vault {
+        options()
+            .staleness(Duration::ZERO)
+            .open(as_store(&self.store), phrase(&self.words))
+            .await
+            .unwrap()
+    }
+
+    async fn open_as(&self, identity: &Arc<Identity>, granted: &Granted) -> Result<Vault> {
+        let open = options().staleness(Duration::ZERO);
+        open.open_as(as_store(&self.store), identity, &granted.invitation)
+            .await
+    }
+}
+
+async fn names(vault: &Vault) -> BTreeSet<String> {
+    let listing = vault.list(None).map_ok(|meta| meta.location.to_string());
+    listing.try_collect().await.unwrap()
+}
+
+fn assert_code<T>(result: Result<T>, code: &str, what: &str) {
+    match result {
+        Err(error) if error.code() == code => {}
+        Err(error) => panic!("{what}: {error:?} instead of {code}"),
+        Ok(_) => panic!("{what}: Ok instead of {code}"),
+    }
+}
+
+#[tokio::test]
+async fn a_shared_folder_is_read_with_its_past_and_what_comes_and_nothing_else() {
+    let owner = owner().await;
+    let bob = identity();
+    owner.vault.put("photos/old.jpg", "old").await.unwrap();
+    owner.vault.put("diary.txt", "private").await.unwrap();
+    let granted = owner
+        .vault
+        .share("photos", &recipient(&bob, "bob"), Terms::reading())
+        .await
+        .unwrap();
+    owner.vault.put("photos/a/new.jpg", "new").await.unwrap();
+
+    let his = owner.open_as(&bob, &granted).await.unwrap();
+    assert_eq!(read(&his, "photos/old.jpg").await.unwrap(), b"old");
+    assert_eq!(read(&his, "photos/a/new.jpg").await.unwrap(), b"new");
+    let expected = ["photos/old.jpg", "photos/a/new.jpg"].map(str::to_owned);
+    assert_eq!(names(&his).await, expected.into());
+    let top = his.list_with_delimiter(None).await.unwrap();
+    let folders: Vec<_> = top
+        .common_prefixes
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!((folders, top.objects.len()), (vec!["photos".to_owned()], 0));
+    for outside in ["diary.txt", "photos", "photo/old.jpg", "other/x"] {
+        assert_code(read(&his, outside).await, "not_found", outside);
+    }
+    assert_code(
+        his.put("photos/x", "x").await,
+        "access_denied",
+        "a reader writes",
+    );
+    assert_code(
+        his.delete("photos/old.jpg").await,
+        "access_denied",
+        "or deletes",
+    );
+    assert_code(his.grants(), "access_denied", "or decides");
+    assert_code(his.slots(), "access_denied", "or looks at slots");
+    // The owner's other device, and the folder as one of the vault.
+    let again = owner.again().await;
+    assert_eq!(read(&again, "photos/old.jpg").await.unwrap(), b"old");
+    assert_eq!(read(&again, "photos/a/new.jpg").await.unwrap(), b"new");
+    let grants = again.grants().unwrap();
+    assert_eq!(grants.len(), 1);
+    assert_eq!(grants[0].id, granted.id);
+    assert_eq!(
+        (&*grants[0].to, grants[0].folder.as_deref()),
+        ("bob", Some("photos"))
+    );
+}
+
+#[tokio::test]
+async fn a_writers_objects_are_read_by_all() {
+    let owner = owner().await;
+    let (bob, eve) = (identity(), identity());
+    let to_bob = owner
+        .vault
+        .share("team", &recipient(&bob, "bob"), writing())
+        .await
+        .unwrap();
+    let to_eve = owner
+        .vault
+        .share("team", &recipient(&eve, "eve"), Terms::reading())
+        .await
+        .unwrap();
+    let his = owner.open_as(&bob, &to_bob).await.unwrap();
+    his.put("team/plan.txt", "by bob").await.unwrap();
+    let hers = owner.open_as(&eve, &to_eve).await.unwrap();
+    for vault in [&owner.vault, &his, &hers] {
+        assert_eq!(read(vault, "team/plan.txt").await.unwrap(), b"by bob");
+    }
+    his.rename("team/plan.txt", "team/done.txt").await.unwrap();
+    assert_eq!(names(&hers).await, ["team/done.txt".to_owned()].into());
+}
+
+#[tokio::test]
+async fn what_is_shared_from_now_on_hands_out_no_past() {
+    let owner = owner().await;
+    let (bob, eve) = (identity(), identity());
+    owner.vault.put("log/1", "one").await.unwrap();
+    let to_bob = owner
+        .vault
+        .share("log", &recipient(&bob, "bob"), from_now())
+        .await
+        .unwrap();
+    owner.vault.put("log/2", "two").await.unwrap();
+    // Also of a folder that has keys of its own already.
+    let to_eve = owner
+        .vault
+        .share("log", &recipient(&eve, "eve"), from_now())
+        .await
+        .unwrap();
+    owner.vault.put("log/3", "three").await.unwrap();
+    let his = owner.open_as(&bob, &to_bob).await.unwrap();
+    let hers = owner.open_as(&eve, &to_eve).await.unwrap();
+    for (vault, denied) in [(&his, &["log/1"][..]), (&hers, &["log/1", "log/2"])] {
+        for path in ["log/1", "log/2", "log/3"] {
+            let found = read(vault, path).await;
+            if denied.contains(&path) {
+                assert_code(found, "access_denied", path);
+            } else {
+                found.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn f12_nothing_written_after_a_revocation_is_opened_by_who_was_revoked() {
+    let owner = owner().await;
+    let (bob, eve) = (identity(), identity());
+    owner.vault.put("docs/a", "before").await.unwrap();
+    let to_bob = owner
+        .vault
+        .share("docs", &recipient(&bob, "bob"), writing())
+        .await
+        .unwrap();
+    let to_eve = owner
+        .vault
+        .share("docs", &recipient(&eve, "eve"), writing())
+        .await
+        .unwrap();
+    let his = owner.open_as(&bob, &to_bob).await.unwrap();
+    let hers = owner.open_as(&eve, &to_eve).await.unwrap();
+    his.put("docs/his", "by bob").await.unwrap();
+    owner.vault.revoke(&[to_bob.id]).await.unwrap();
+    owner.vault.put("docs/b", "after").await.unwrap();
+    hers.put("docs/hers", "by eve").await.unwrap();
+    owner.vault.put("docs/a", "again").await.unwrap();
+
+    // The handle that he has open, with every key that he ever had.
+    for path in ["docs/b", "docs/hers", "docs/a"] {
+        let found = read(&his, path).await;
+        assert!(found.is_err(), "{path}: {found:?}");
+    }
+    assert_code(
+        his.put("docs/x", "x").await,
+        "access_denied",
+        "a late write",
+    );
+    assert_code(
+        owner.open_as(&bob, &to_bob).await,
+        "access_denied",
+        "opened again",
+    );
+    // Those who remain read everything, from their first letter on.
+    let again = owner.open_as(&eve, &to_eve).await.unwrap();
+    for vault in [&owner.vault, &hers, &again] {
+        assert_eq!(read(vault, "docs/a").await.unwrap(), b"again");
+        assert_eq!(read(vault, "docs/b").await.unwrap(), b"after");
+        assert_eq!(read(vault, "docs/hers").await.unwrap(), b"by eve");
+        assert_eq!(read(vault, "docs/his").await.unwrap(), b"by bob");
+    }
+    assert_eq!(owner.vault.grants().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn nested_folders_are_reached_from_without_and_revoked_from_there() {
+    let owner = owner().await;
+    let (bob, eve, mallory) = (identity(), identity(), identity());
+    owner.vault.put("p/q/0", "0").await.unwrap();
+    let inner = owner
+        .vault
+        .share("p/q", &recipient(&eve, "eve"), Terms::reading())
+        .await
+        .unwrap();
+    owner.vault.put("p/q/1", "1").await.unwrap();
+    let outer = owner
+        .vault
+        .share("p", &recipient(&bob, "bob"), writing())
+        .await
+        .unwrap();
+    let outer_too = owner
+        .vault
+        .share("p", &recipient(&mallory, "mallory"), writing())
+        .await
+        .unwrap();
+    let his = owner.open_as(&bob, &outer).await.unwrap();
+    let hers = owner.open_as(&eve, &inner).await.unwrap();
+    let late = owner.open_as(&mallory, &outer_too).await.unwrap();
+    owner.vault.put("p/q/2", "2").await.unwrap();
+    his.put("p/q/3", "3").await.unwrap();
+    // A folder that is mounted while the outer one is shared.
+    let third = owner
+        .vault
+        .share("p/r", &recipient(&eve, "eve"), Terms::reading())
+        .await
+        .unwrap();
+    his.put("p/r/4", "4").await.unwrap();
+    let hers_too = owner.open_as(&eve, &third).await.unwrap();
+    assert_eq!(read(&hers_too, "r/4").await.unwrap(), b"4");
+    for n in ["0", "1", "2", "3"] {
+        let path = format!("p/q/{n}");
+        for vault in [&owner.vault, &his, &late] {
+            assert_eq!(read(vault, &path).await.unwrap(), n.as_bytes(), "{path}");
+        }
+        let path = format!("q/{n}");
+        assert_eq!(read(&hers, &path).await.unwrap(), n.as_bytes(), "{path}");
+    }
+    // Revoking from the outer one closes the inner ones too.
+    owner.vault.revoke(&[outer_too.id]).await.unwrap();
+    owner.vault.put("p/q/5", "5").await.unwrap();
+    his.put("p/r/6", "6").await.unwrap();
+    for path in ["p/q/5", "p/r/6"] {
+        assert!(read(&late, path).await.is_err(), "{path}");
+        assert_eq!(read(&his, path).await.unwrap().len(), 1);
+    }
+    assert_eq!(read(&hers, "q/5").await.unwrap(), b"5");
+    // And from the inner one closes that alone; who is outside goes on.
+    owner.vault.revoke(&[inner.id]).await.unwrap();
+    his.put("p/q/7", "7").await.unwrap();
+    owner.vault.put("p/q/8", "8").await.unwrap();
+    assert!(read(&hers, "q/7").await.is_err());
+    for path in ["p/q/7", "p/q/8"] {
+        assert!(read(&his, path).await.is_ok());
+        assert!(read(&owner.again().await, path).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_whole_vault_is_shared_like_a_folder() {
+    let owner = owner().await;
+    let bob = identity();
+    owner.vault.put("a/b", "b").await.unwrap();
+    owner
+        .vault
+        .share("a", &recipient(&identity(), "eve"), Terms::reading())
+        .await
+        .unwrap();
+    owner.vault.put("a/c", "c").await.unwrap();
+    let granted = owner
+        .vault
+        .share_whole(&recipient(&bob, "bob"), writing())
+        .await
+        .unwrap();
+    let his = owner.open_as(&bob, &granted).await.unwrap();
+    owner.vault.put("a/d", "d").await.unwrap();
+    his.put("vault/top", "t").await.unwrap();
+    for path in ["vault/a/b", "vault/a/c", "vault/a/d", "vault/top"] {
+        assert_eq!(read(&his, path).await.unwrap().len(), 1, "{path}");
+    }
+    owner.vault.revoke(&[granted.id]).await.unwrap();
+    owner.vault.put("top", "T").await.unwrap();
+    assert!(read(&his, "vault/top").await.is_err());
+}
+
+#[tokio::test]
+async fn access_ends_when_its_time_is_over() {
+    let owner = owner().await;
+    let bob = identity();
+    let mut terms = Terms::reading();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_micros() as u64;
+    terms.not_after = Some(now - 1);
+    let granted = owner
+        .vault
+        .share("a", &recipient(&bob, "bob"), terms.clone())
+        .await
+        .unwrap();
+    // The owner's client closes the epoch when it next writes.
+    assert_eq!(owner.vault.grants().unwrap().len(), 1);
+    owner.vault.put("a/x", "x").await.unwrap();
+    assert_eq!(owner.vault.grants().unwrap().len(), 0);
+    assert_code(
+        owner.open_as(&bob, &granted).await,
+        "access_denied",
+        "ended",
+    );
+    (terms.not_before, terms.not_after) = (Some(now + 3_600_000_000), None);
+    let granted = owner
+        .vault
+        .share("b", &recipient(&bob, "bob"), terms)
+        .await
+        .unwrap();
+    owner.vault.put("b/x", "x").await.unwrap();
+    let his = owner.open_as(&bob, &granted).await.unwrap();
+    assert_code(read(&his, "b/x").await, "access_denied", "not begun");
+}
+
+#[tokio::test]
+async fn a_root_rotation_takes_nothing_from_those_who_share() {
+    let owner = owner().await;
+    let bob = identity();
+    owner.vault.put("a/1", "1").await.unwrap();
+    let granted = owner
+        .vault
+        .share("a", &recipient(&bob, "bob"), writing())
+        .await
+        .unwrap();
+    let his = owner.open_as(&bob, &granted).await.unwrap();
+    let fresh = words();
+    let by = vec![(phrase(&fresh), kluis_tests::cheap())];
+    owner.vault.rotate_root(by).await.unwrap();
+    owner.vault.put("a/2", "2").await.unwrap();
+    his.put("a/3", "3").await.unwrap();
+    let again = owner.open_as(&bob, &granted).await.unwrap();
+    for path in ["a/1", "a/2", "a/3"] {
+        for vault in [&owner.vault, &his, &again] {
+            assert!(read(vault, path).await.is_ok(), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn f01_f02_only_who_was_verified_can_be_shared_with() {
+    let owner = owner().await;
+    let (bob, mallory) = (identity(), identity());
+    let wrong = mallory.card().fingerprint();
+    assert!(Recipient::verified(bob.card().clone(), &wrong).is_err());
+
+    let contact = Contact::new("bob", bob.card().clone()).unwrap();
+    owner.vault.save_contact(contact).await.unwrap();
+    let contact = owner.vault.contact("bob").unwrap();
+    assert_eq!(contact.trust(), Trust::Unverified);
+    assert!(contact.recipient().is_err());
+    assert!(contact.verified(&wrong).is_err());
+    let contact = contact.verified(&bob.card().fingerprint()).unwrap();
+    owner.vault.save_contact(contact.clone()).await.unwrap();
+    let known = owner.again().await.contact("bob").unwrap();
+    owner
+        .vault
+        .share("a", &known.recipient().unwrap(), Terms::reading())
+        .await
+        .unwrap();
+    // Another card, also one that the old identity signed for.
+    for card in [
+        mallory.card().clone(),
+        bob.replaced(2).unwrap().card().clone(),
+    ] {
+        let changed = known.updated(card);
+        assert_eq!(changed.trust(), Trust::Changed);
+        assert!(changed.recipient().is_err());
+        let again = changed.verified(&changed.card().fingerprint()).unwrap();
+        assert!(again.recipient().is_ok());
+    }
+    assert_eq!(known.updated(bob.card().clone()).trust(), Trust::Verified);
+    owner.vault.forget_contact("bob").await.unwrap();
+    assert_code(owner.vault.contact("bob"), "not_found", "forgotten");
+}
+
+#[tokio::test]
+async fn f04_f05_f08_a_grant_is_for_one_person_in_one_vault_by_one_grantor() {
+    let owner = owner().await;
+    let (bob, mallory) = (identity(), identity());
+    let granted = owner
+        .vault
+        .share("a", &recipient(&bob, "bob"), Terms::reading())
+        .await
+        .unwrap();
+    assert_code(
+        owner.open_as(&mallory, &granted).await,
+        "tampered",
+        "another person",
+    );
+
+    // Another owner's vault, with the same letter in it.
+    let other = self::owner().await;
+    let to_bob = other
+        .vault
+        .share("a", &recipient(&bob, "bob"), Terms::reading())
+        .await
+        .unwrap();
+    let path = |granted: &Granted| {
+        let text = granted.invitation.to_string();
+        format!("k/g/{}", text.split('/').nth(1).unwrap())
+    };
+    let letter = contents(&owner.store).await[&path(&granted)].clone();
+    plant(&other.store, &path(&to_bob), &letter).await;
+    assert_code(
+        other.open_as(&bob, &to_bob).await,
+        "tampered",
+        "another vault",
+    );
+    plant(&owner.store, &path(&to_bob), &letter).await;
+    let mut moved = granted.clone();
+    let text = granted.invitation.to_string();
+    let there = to_bob.invitation.to_string();
+    let (there, here) = (
+        there.split('/').nth(1).unwrap(),
+        text.split('/').nth(1).unwrap(),
+    );
+    moved.invitation = text.replace(here, there).parse().unwrap();
+    assert_code(
+        owner.open_as(&bob, &moved).await,
+        "tampered",
+        "another place",
+    );
+
+    // The grantor of the invitation is the one that signed.
+    let mut forged = granted.clone();
+    let digits = |card: &Card| -> String {
+        let bytes = *card.fingerprint().as_bytes();
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let (old, new) = (digits(&owner.vault.card().unwrap()), digits(mallory.card()));
+    forged.invitation = text.replace(&old, &new).parse().unwrap();
+    assert_code(
+        owner.open_as(&bob, &forged).await,
+        "untrusted_identity",
+        "another grantor",
+    );
+    assert!(owner.open_as(&bob, &granted).await.is_ok());
+}
+
+#[tokio::test]
+async fn f13_a_grant_that_was_taken_back_stays_taken_back() {
+    let owner = owner().await;
+    let bob = identity();
+    let granted = owner
+        .vault
+        .share("a", &recipient(&bob, "bob"), Terms::reading())
+        .await
+        .unwrap();
+    let before = contents(&owner.store).await;
+    owner.vault.revoke(&[granted.id]).await.unwrap();
+    owner.vault.put("a/x", "x").await.unwrap();
+    let frozen = HostileStore::new(InMemory::new());
+    for (path, bytes) in &before {
+        plant(&frozen, path, bytes).await;
+    }
+    // The provider shows Bob the vault as it was: he gets in, and what an
+    // up-to-date client wrote tells him that he is behind.
+    let his = options()
+        .open_as(as_store(&frozen), &bob, &granted.invitation)
+        .await
+        .unwrap();
+    for (path, bytes) in contents(&owner.store).await {
+        if path.starts_with("o/") {
+            plant(&frozen, &path, &bytes).await;
+        }
+    }
+    assert_code(read(&his, "a/x").await, "stale", "an object of later");
+    // The owner never goes back to the epoch of before.
+    let opened = owner.again().await;
+    assert!(opened.head("a/x").await.unwrap().epoch > 1);
+}
+
+#[tokio::test]
+async fn who_keeps_access_by_another_road_is_named() {
+    let owner = owner().await;
+    let bob = identity();
+    let inner = owner
+        .vault
+        .share("a/b", &recipient(&bob, "bob"), Terms::reading())
+        .await
+        .unwrap();
+    let outer = owner
+        .vault
+        .share("a", &recipient(&bob, "bob"), Terms::reading())
+        .await
+        .unwrap();
+    assert_code(
+        owner.vault.revoke(&[inner.id]).await,
+        "invalid_input",
+        "another road",
+    );
+    assert_code(
+        owner
+            .vault
+            .revoke(&[])
+            .await
+            .and_then(|()| owner.vault.contact("x")),
+        "not_found",
+        "",
+    );
+    owner.vault.revoke(&[inner.id, outer.id]).await.unwrap();
+    assert_code(owner.vault.revoke(&[outer.id]).await, "not_found", "twice");
+}
+
+#[tokio::test]
+async fn sharing_costs_the_same_whatever_the_folder_holds() {
+    let mut costs = Vec::new();
+    for objects in [0, 300] {
+        let owner = owner().await;
+        for n in 0..objects {
+            let path = format!("a/{n}");
+            owner.vault.put(&path, "x").await.unwrap();
+        }
+        let before = owner.store.journal().calls().len();
+        owner
+            .vault
+            .share("a", &recipient(&identity(), "bob"), Terms::reading())
+            .await
+            .unwrap();
+        costs.push(owner.store.journal().calls().len() - before);
+    }
+    assert_eq!(costs[0], costs[1]);
+}
+
+#[tokio::test]
+async fn many_shares_and_a_snapshot_between() {
+    let owner = owner().await;
+    let people: Vec<_> = (0..5).map(|_| identity()).collect();
+    let mut grants = Vec::new();
+    owner.vault.put("f/0", "0").await.unwrap();
+    for round in 0..15 {
+        for (n, person) in people.iter().enumerate() {
+            let folder = if n == 0 {
+                "f".to_owned()
+            } else {
+                format!("f/{n}")
+            };
+            let granted = owner
+                .vault
+                .share(&folder, &recipient(person, &format!("p{n}")), writing())
+                .await
+                .unwrap();
+            grants.push((n, granted));
+        }
+        let path = format!("f/1/{round}");
+        owner.vault.put(&path, "x").await.unwrap();
+    }
+    let again = owner.again().await;
+    assert_eq!(again.grants().unwrap().len(), grants.len());
+    for round in 0..15 {
+        assert!(read(&again, &format!("f/1/{round}")).await.is_ok());
+        let (_, first) = &grants[0];
+        let his = owner.open_as(&people[0], first).await.unwrap();
+        assert!(read(&his, &format!("f/1/{round}")).await.is_ok());
+    }
+    assert!(matches!(
+        read(&again, "f/none").await,
+        Err(Error::NotFound { .. })
+    ));
+}
