@@ -623,3 +623,139 @@ async fn many_shares_and_a_snapshot_between() {
         Err(Error::NotFound { .. })
     ));
 }
+
+#[tokio::test]
+async fn what_was_revoked_is_named_and_written_again_and_then_refused() {
+    let owner = owner().await;
+    let (bob, eve) = (identity(), identity());
+    let vault = &owner.vault;
+    let big = vec![7; 9 << 20];
+    vault.put("docs/before", "0").await.unwrap();
+    vault.put("docs/inner/x", "x").await.unwrap();
+    let to_bob = vault
+        .share("docs", &recipient(&bob, "bob"), writing())
+        .await
+        .unwrap();
+    let to_eve = vault
+        .share("docs/inner", &recipient(&eve, "eve"), writing())
+        .await
+        .unwrap();
+    vault.put("docs/big", big.clone()).await.unwrap();
+    let his = owner.open_as(&bob, &to_bob).await.unwrap();
+    his.put("docs/his", "by bob").await.unwrap();
+    let before = contents(&owner.store).await;
+
+    vault.revoke(&[to_bob.id]).await.unwrap();
+    vault.put("docs/after", "new").await.unwrap();
+    let receipt = vault.receipt(Some("docs")).await.unwrap();
+    assert_eq!((receipt.objects, receipt.unknown), (4, 0));
+    assert_eq!(receipt.bytes, 1 + 1 + 6 + big.len() as u64);
+    let named: BTreeSet<String> = vault
+        .outdated(Some("docs"))
+        .map_ok(|meta| meta.location.to_string())
+        .try_collect()
+        .await
+        .unwrap();
+    let expected = ["docs/before", "docs/inner/x", "docs/big", "docs/his"];
+    assert_eq!(named, expected.map(str::to_owned).into());
+    // It is what he can read, and what he cannot is not in it.
+    for path in names(vault).await {
+        let opened = read(&his, &path).await.is_ok();
+        assert_eq!(opened, named.contains(&path), "{path}");
+    }
+
+    let steps: Vec<_> = vault.reencrypt(Some("docs")).try_collect().await.unwrap();
+    let written = steps
+        .iter()
+        .filter(|step| matches!(step, kluis::Reencrypted::Written(_)));
+    assert_eq!((written.count(), steps.len()), (4, 5));
+    assert!(vault.receipt(Some("docs")).await.unwrap().is_empty());
+    for path in names(vault).await {
+        assert!(read(&his, &path).await.is_err(), "{path}");
+    }
+    assert_eq!(read(vault, "docs/big").await.unwrap(), big);
+    let hers = owner.open_as(&eve, &to_eve).await.unwrap();
+    assert_eq!(read(&hers, "inner/x").await.unwrap(), b"x");
+    // L07: nothing of before comes back, whoever puts it there.
+    for (path, bytes) in before.iter().filter(|(path, _)| path.starts_with("o/")) {
+        plant(&owner.store, path, bytes).await;
+    }
+    for path in ["docs/before", "docs/inner/x", "docs/big", "docs/his"] {
+        assert_code(read(vault, path).await, "tampered", path);
+    }
+    assert_code(read(&hers, "inner/x").await, "tampered", "to members too");
+    // Nothing to do is nothing done.
+    let count = contents(&owner.store).await.len();
+    let again = owner.again().await;
+    drop(again.receipt(None).await.unwrap());
+    assert_eq!(contents(&owner.store).await.len(), count);
+}
+
+#[tokio::test]
+async fn who_could_read_is_told_from_the_ledger_alone() {
+    let owner = owner().await;
+    let (bob, eve) = (identity(), identity());
+    let vault = &owner.vault;
+    let mut terms = writing();
+    terms.purpose = "the audit".to_owned();
+    let inner = vault
+        .share("a/b", &recipient(&bob, "bob"), terms.clone())
+        .await
+        .unwrap();
+    let whole = vault
+        .share_whole(&recipient(&eve, "eve"), Terms::reading())
+        .await
+        .unwrap();
+    vault.revoke(&[inner.id]).await.unwrap();
+    // Across snapshots, which hold what is in force only.
+    for n in 0..130 {
+        let contact = Contact::new(&format!("c{}", n % 3), bob.card().clone()).unwrap();
+        vault.save_contact(contact).await.unwrap();
+    }
+    let statement = owner.again().await.access(Some("a/b/c")).await.unwrap();
+    let found: Vec<_> = statement
+        .access
+        .iter()
+        .map(|p| (p.grant.id, p.ended.is_some()))
+        .collect();
+    assert_eq!(found, [(inner.id, true), (whole.id, false)]);
+    assert_eq!(statement.access[0].grant.terms, terms);
+    assert!(statement.ledger > 130);
+    let (begin, end) = statement.access[0].span();
+    assert_eq!(statement.between(begin, begin).count(), 1);
+    let later = end.unwrap() + Duration::from_micros(1);
+    assert_eq!(
+        statement.between(later, later).next().unwrap().grant.id,
+        whole.id
+    );
+    let elsewhere = vault.access(Some("a")).await.unwrap();
+    assert_eq!(elsewhere.access.len(), 1);
+    assert_eq!(vault.access(None).await.unwrap().access.len(), 2);
+}
+
+#[tokio::test]
+async fn a_device_opens_the_vault_with_its_identity() {
+    let owner = owner().await;
+    let (phone, other) = (identity(), identity());
+    owner.vault.put("a", "a").await.unwrap();
+    let slot = owner
+        .vault
+        .add_device(&recipient(&phone, "phone"))
+        .await
+        .unwrap();
+    let open = |identity: &Arc<Identity>| {
+        let (store, identity) = (as_store(&owner.store), Arc::clone(identity));
+        async move { options().open(store, identity).await }
+    };
+    let opened = open(&phone).await.unwrap();
+    assert_eq!(read(&opened, "a").await.unwrap(), b"a");
+    opened.put("b", "b").await.unwrap();
+    assert_eq!(opened.slots().unwrap().len(), 2);
+    assert_code(open(&other).await, "access_denied", "another identity");
+    owner.vault.remove_slot(slot).await.unwrap();
+    assert_code(open(&phone).await, "access_denied", "removed");
+    let by = vec![(phrase(&words()), kluis_tests::cheap())];
+    owner.vault.rotate_root(by).await.unwrap();
+    owner.vault.put("c", "c").await.unwrap();
+    assert!(read(&opened, "c").await.is_err(), "a lost device");
+}

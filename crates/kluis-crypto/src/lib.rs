@@ -75,7 +75,7 @@ pub use header::{Header, Suite, VaultSecrets, make_device_slot, make_slot};
 pub use id::{CollectionId, GrantId, Position, RecordHash, SlotId, VaultId};
 pub use identity::{Identity, IdentityFile};
 pub use kit::RecoveryKit;
-pub use ledger::{Appended, Decision, Entry, Ledger};
+pub use ledger::{Appended, Decision, Entry, GrantPeriod, Ledger};
 pub use name::{DecodedSegment, FolderNames, StoredPath, StoredSegment, VaultPath, objects_prefix};
 pub use object::{
     CHUNK_LENGTH, Filler, HEADER_LENGTH, Metadata, Mtime, Opener, SEALED_CHUNK_LENGTH, Sealer,

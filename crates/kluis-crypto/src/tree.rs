@@ -202,9 +202,15 @@ impl Tree {
         self.collections.get(self.mounts.get(&folder.cloned())?)
     }
 
-    /// Whether objects below this folder, or right at the top, can be written.
-    pub fn is_writable(&self) -> bool {
-        self.mounts.contains_key(&None)
+    /// The collections of a folder, or of the whole tree, that take something below
+    /// their current epoch. Empty for a folder that is no collection of its own.
+    pub fn floors_to_raise(&self, folder: Option<&VaultPath>) -> Vec<CollectionId> {
+        let Some(own) = self.mounted(folder) else {
+            return Vec::new();
+        };
+        let behind = |c: &&Collection| c.current().is_some_and(|epoch| c.floor < epoch.number);
+        let all = self.nested(own).chain([own]);
+        all.filter(behind).map(Collection::id).collect()
     }
 
     /// The collections that can be written to and are mounted on the way to an

@@ -531,34 +531,61 @@ impl FetchedLedger {
                 what: LEDGER.to_owned(),
             });
         }
-        let mut chain: BTreeMap<Position, Entry> = self
-            .entries
-            .iter()
-            .map(|entry| (entry.position(), entry.clone()))
-            .collect();
-        let below = known.sequence + 1..Ledger::window_start(self.head.sequence);
-        if !below.is_empty() {
-            let between = names.records.iter().filter(|p| below.contains(&p.sequence));
-            Self::fetch(store, header, between.copied(), &mut chain).await?;
-        }
-        let mut entries = Vec::new();
-        let mut at = self.head;
-        while at.sequence > known.sequence {
-            let entry = chain.remove(&at).ok_or_else(|| Error::tampered(LEDGER))?;
-            let hash = entry.previous().ok_or_else(|| Error::tampered(LEDGER))?;
-            entries.push(entry);
-            at = Position {
-                sequence: at.sequence - 1,
-                hash,
-            };
-        }
-        if at == known {
-            entries.reverse();
+        let (entries, reached) = self
+            .back_to(store, header, names, known.sequence + 1)
+            .await?;
+        if reached == Some(known) {
             return Ok(entries);
         }
         Err(Error::Forked {
             what: LEDGER.to_owned(),
         })
+    }
+
+    /// The whole chain, from entry 0 on.
+    pub(crate) async fn whole(
+        &self,
+        store: &Backend,
+        header: &Header,
+        names: &ChainNames,
+    ) -> Result<Vec<Entry>> {
+        Ok(self.back_to(store, header, names, 0).await?.0)
+    }
+
+    /// The entries of the chain from this number on, in ascending order, and the
+    /// place of the one before them.
+    async fn back_to(
+        &self,
+        store: &Backend,
+        header: &Header,
+        names: &ChainNames,
+        first: u64,
+    ) -> Result<(Vec<Entry>, Option<Position>)> {
+        let mut chain: BTreeMap<Position, Entry> = self
+            .entries
+            .iter()
+            .map(|entry| (entry.position(), entry.clone()))
+            .collect();
+        let below = first..Ledger::window_start(self.head.sequence);
+        if !below.is_empty() {
+            let between = names.records.iter().filter(|p| below.contains(&p.sequence));
+            Self::fetch(store, header, between.copied(), &mut chain).await?;
+        }
+        let mut entries = Vec::new();
+        let mut at = Some(self.head);
+        while let Some(position) = at.filter(|at| at.sequence >= first) {
+            let entry = chain
+                .remove(&position)
+                .ok_or_else(|| Error::tampered(LEDGER))?;
+            // Entry 0 alone has none before it.
+            at = entry.previous().map(|hash| Position {
+                sequence: position.sequence - 1,
+                hash,
+            });
+            entries.push(entry);
+        }
+        entries.reverse();
+        Ok((entries, at))
     }
 
     /// The header that the newest entry names.

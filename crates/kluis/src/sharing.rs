@@ -4,12 +4,12 @@
 use crate::access::{Access, Control, Member, path};
 use crate::backend::Backend;
 use crate::clock::from_micros;
-use crate::control::{self, FetchedLedger, Found, LEDGER};
+use crate::control::{self, Chain, ChainNames, FetchedLedger, Found, LEDGER};
 use crate::vault::{Vault, VaultOptions};
 use crate::{Address, Error, Result};
 use futures_util::future::try_join_all;
 use kluis_crypto::{
-    Accepted, Card, Contact, Decision, Entry, Fingerprint, GrantId, GrantRecord, Identity,
+    Accepted, Card, Contact, Decision, Entry, Fingerprint, GrantId, GrantRecord, Identity, Ledger,
     LetterName, Pins, Recipient, Share, Terms, VaultId, VaultPath, bundle_path,
 };
 use object_store::ObjectStore;
@@ -162,6 +162,57 @@ impl Grant {
             given: from_micros(record.time()),
             filed: record.filed(),
         }
+    }
+}
+
+/// Who could read or write something, as far as a ledger sequence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AccessStatement {
+    /// The last ledger sequence that it takes into account.
+    pub ledger: u64,
+    /// In the order in which access was given.
+    pub access: Vec<AccessPeriod>,
+}
+
+impl AccessStatement {
+    /// What of it was in force at some time between these two.
+    pub fn between(
+        &self,
+        from: SystemTime,
+        until: SystemTime,
+    ) -> impl Iterator<Item = &AccessPeriod> {
+        self.access.iter().filter(move |period| {
+            let (begin, end) = period.span();
+            begin <= until && end.is_none_or(|end| end >= from)
+        })
+    }
+}
+
+/// A grant, and when it was taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AccessPeriod {
+    /// What was given to whom.
+    pub grant: Grant,
+    /// When it was taken back, by the clock of who did.
+    pub ended: Option<SystemTime>,
+    /// The ledger sequence that took it back.
+    pub ended_by: Option<u64>,
+}
+
+impl AccessPeriod {
+    /// From when to when there was access: the terms may begin later than the grant
+    /// and end earlier than the entry that takes it back.
+    pub fn span(&self) -> (SystemTime, Option<SystemTime>) {
+        let terms = &self.grant.terms;
+        let begin = terms.not_before.map(from_micros);
+        let begin = begin.map_or(self.grant.given, |begin| begin.max(self.grant.given));
+        let ends = self
+            .ended
+            .into_iter()
+            .chain(terms.not_after.map(from_micros));
+        (begin, ends.min())
     }
 }
 
@@ -337,6 +388,44 @@ impl Vault {
         Ok(member.shares.iter().map(received).collect())
     }
 
+    /// Who else than the owner could read or write a path, or anything in the vault,
+    /// from when to when, by which grant and for what: everything that the ledger
+    /// holds, up to the sequence that is given along. Reads the whole ledger, and
+    /// nothing else.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a path that is none; otherwise those of reading the ledger.
+    ///
+    /// # Security
+    /// Whose access has ended may still read what he could then: see
+    /// [`receipt`](Self::receipt).
+    pub async fn access(&self, to: Option<&str>) -> Result<AccessStatement> {
+        let to = to.map(path).transpose()?;
+        let control = self.refresh().await?;
+        let (store, header) = (self.backend(), &control.header);
+        let names = ChainNames::list(store, Chain::Ledger).await?;
+        let fetched = FetchedLedger::load(store, header, &names).await?;
+        let chain = fetched.whole(store, header, &names).await?;
+        let periods = Ledger::history(&chain, &control.owner()?.secrets)
+            .map_err(|error| Error::core(error, LEDGER))?;
+        let reaches = |folder: Option<&VaultPath>| match &to {
+            None => true,
+            Some(to) => folder.is_none_or(|f| f == to || to.below(Some(f)).is_some()),
+        };
+        let access = periods
+            .iter()
+            .filter(|period| reaches(period.grant.folder()))
+            .map(|period| AccessPeriod {
+                grant: Grant::of(&period.grant),
+                ended: period.ended.map(|(_, time)| from_micros(time)),
+                ended_by: period.ended.map(|(sequence, _)| sequence),
+            });
+        Ok(AccessStatement {
+            ledger: fetched.head().sequence,
+            access: access.collect(),
+        })
+    }
+
     /// Takes grants back: all in one entry, which opens new epochs for the folders
     /// that they reached, gives the new keys to all who remain, and is either made
     /// or not. Nothing that is written from then on, by whoever knows of it, is
@@ -355,7 +444,7 @@ impl Vault {
     }
 
     /// Appends an entry with a decision.
-    async fn decide(
+    pub(crate) async fn decide(
         &self,
         decision: Decision,
     ) -> Result<(Arc<Control>, Option<(GrantId, LetterName)>)> {

@@ -6,8 +6,8 @@ use crate::device::{self, Device, DeviceState, blocking};
 use crate::{Address, Error, Result, sharing};
 
 use kluis_crypto::{
-    Accepted, Credential, Entry, Header, KdfCeiling, KdfParams, Ledger, Pins, Position,
-    RecoveryKit, Slot, SlotId, SlotKind, VaultId, VaultSecrets, make_slot,
+    Accepted, Credential, Entry, Header, KdfCeiling, KdfParams, Ledger, Pins, Position, Recipient,
+    RecoveryKit, Slot, SlotId, SlotKind, VaultId, VaultSecrets, make_device_slot, make_slot,
 };
 use object_store::ObjectStore;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -718,6 +718,34 @@ impl Vault {
         };
         self.change_slots(&control, slots, current).await?;
         Ok(AddedSlot { id, removed })
+    }
+
+    /// Lets a device open the vault with its identity, in place of a password. Its
+    /// card is all that is needed, and the header does not show whose it is.
+    ///
+    /// What removing it later is not: a device that was lost has held the root key.
+    /// [`remove_slot`](Self::remove_slot) stops it from opening what comes by its own
+    /// slot; only [`rotate_root`](Self::rotate_root) takes away what it knew.
+    ///
+    /// # Errors
+    /// As [`add_slot`](Self::add_slot).
+    pub async fn add_device(&self, device: &Recipient) -> Result<SlotId> {
+        let _one = self.0.changing.lock().await;
+        let control = self.refresh().await?;
+        let made = {
+            let (control, card) = (Arc::clone(&control), device.card().clone());
+            blocking(move || {
+                let secrets = &control.owner()?.secrets;
+                make_device_slot(secrets, &card, now()).map_err(|error| Error::core(error, HEADER))
+            })
+        };
+        let slot = made.await??;
+        let id = slot.id();
+        let mut slots = control.header.slots().to_vec();
+        slots.push(slot);
+        let current = control.owner()?.slot;
+        self.change_slots(&control, slots, current).await?;
+        Ok(id)
     }
 
     /// Removes a key slot. Housekeeping: whoever has a header from before and its

@@ -214,7 +214,7 @@ impl Vault {
 }
 
 /// An error that went through an `io::Error` comes out as itself.
-fn from_inside(error: Error) -> Error {
+pub(crate) fn from_inside(error: Error) -> Error {
     match error {
         Error::Io { source } => match source.downcast::<Error>() {
             Ok(inner) => inner,

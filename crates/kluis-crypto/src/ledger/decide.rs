@@ -36,9 +36,9 @@ pub enum Decision {
     },
     /// Access is taken back: new epochs wherever it reached.
     Revoke(Vec<GrantId>),
-    /// Epochs of a folder's collection below the current one are refused from now
-    /// on: everything was written again.
-    RaiseFloor(CollectionId),
+    /// Epochs of these collections below the current ones are refused from now on:
+    /// everything was written again.
+    RaiseFloors(Vec<CollectionId>),
 }
 
 /// An entry, and what has to lie in the store before it is claimed.
@@ -120,8 +120,10 @@ impl Ledger {
                 closing.extend(draft.revoke(&grants)?);
                 None
             }
-            Decision::RaiseFloor(collection) => {
-                draft.raise_floor(collection)?;
+            Decision::RaiseFloors(collections) => {
+                for collection in collections {
+                    draft.raise_floor(collection)?;
+                }
                 None
             }
             Decision::Share {

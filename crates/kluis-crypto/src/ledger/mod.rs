@@ -440,6 +440,16 @@ pub struct Ledger {
     settled: BTreeSet<RecordHash>,
 }
 
+/// A grant, from the entry that filed it to the one that took it back.
+#[derive(Debug)]
+pub struct GrantPeriod {
+    /// What was given.
+    pub grant: GrantRecord,
+    /// The ledger sequence that took it back, and when, in microseconds since 1970 by
+    /// the clock of who wrote it.
+    pub ended: Option<(u64, u64)>,
+}
+
 /// What an orphan closed or took back: it counts, and is decided again.
 #[derive(Debug, Default)]
 struct Closings {
@@ -704,6 +714,38 @@ impl Ledger {
     /// A grant in force.
     pub fn grant(&self, id: &GrantId) -> Option<&GrantRecord> {
         self.state.grants.get(id)
+    }
+
+    /// Every grant that the chain ever filed, and how it ended, in the order in which
+    /// they were filed. `chain` is all of it, from entry 0 on.
+    ///
+    /// # Errors
+    /// `Tampered` where an entry of the chain is missing or contradicts the others.
+    pub fn history(chain: &[Entry], secrets: &VaultSecrets) -> Result<Vec<GrantPeriod>> {
+        let mut periods: Vec<GrantPeriod> = Vec::new();
+        let mut before = None;
+        for (sequence, entry) in (0..).zip(chain) {
+            let follows = entry.position.sequence == sequence && entry.body.previous == before;
+            if !follows {
+                return Err(Error::Tampered);
+            }
+            before = Some(entry.position.hash);
+            for action in entry.actions(secrets)? {
+                match action {
+                    Action::Grant(grant) => periods.push(GrantPeriod {
+                        grant: *grant,
+                        ended: None,
+                    }),
+                    Action::Revoke(id) => {
+                        let of_it = |p: &&mut GrantPeriod| p.grant.id == id && p.ended.is_none();
+                        let period = periods.iter_mut().find(of_it).ok_or(Error::Tampered)?;
+                        period.ended = Some((sequence, entry.body.written));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(periods)
     }
 
     #[cfg(test)]
