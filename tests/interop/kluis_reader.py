@@ -8,6 +8,7 @@ secrets out of memory: it is a check of the specification, not a tool.
 
 import argparse
 import base64
+import copy
 import functools
 import hashlib
 import hmac
@@ -139,7 +140,15 @@ def cbor_decode(data):
 
 # The shape of a record: each of these gives a function that checks one value.
 def uint(x): require(type(x) is int, "not an integer")
-def text(x): require(type(x) is str, "not a text")
+def uint32(x): require(type(x) is int and x < 1 << 32, "not an integer of 32 bits")
+def anything(x): pass
+
+
+def text(limit=None):
+    def check(x):
+        require(type(x) is str, "not a text")
+        require(limit is None or len(x.encode()) <= limit, "a text is too long", LimitExceeded)
+    return check
 
 
 def octets(*sizes):
@@ -162,6 +171,11 @@ def many(shape, low=0, high=None):
         for value in x:
             shape(value)
     return check
+
+
+def maybe(shape):
+    """[], or an array of that shape."""
+    return lambda x: x == [] or shape(x)
 
 
 def parse(data, shape):
@@ -307,7 +321,7 @@ def open_slot(slot, vault_id, credential):
 
 HEADER = row(uint, octets(16), many(row(octets(32), uint, octets(0, 64)), 1, 257), uint, octets(0, 32), uint,
              uint, octets(32), uint, many(row(uint, uint)), octets(), many(SLOT, 1, 32))
-SECRETS = row(octets(32), octets(32), many(octets(32), 1, 256), many(row(uint, octets(), octets())))
+SECRETS = row(octets(32), octets(32), many(octets(32), 1, 256), octets())
 
 
 def strip_magic(data, magic, limit):
@@ -360,10 +374,10 @@ class Header:
         raise WrongCredentials("no slot opens with this credential")
 
     def secrets(self, root):
-        """[authority seed, state key, owner keys, further secrets]"""
+        """[authority seed, state key, owner keys, the identity's secrets]"""
         key = kdf(root, "wrap", self.vault_id)
         x = parse(open_record(key, "wrap", self.vault_id, u64(self.sequence), self.wrapped), SECRETS)
-        require(not x[3], "a further secret is unknown", UnsupportedFormat)
+        Identity(x[3])
         public = Ed25519PrivateKey.from_private_bytes(x[0]).public_key().public_bytes_raw()
         require(public == self.authority, "the authority's seed is not its key's")
         return x
@@ -416,20 +430,194 @@ def choose_header(store, vault_id=None):
 
 # --- 4. Ledger -----------------------------------------------------------------
 
-ENTRY = row(octets(16), uint, uint, octets(0, 32), many(lambda x: None, 0, 2), many(octets(32)),
-            many(row(many(lambda x: None), octets()), 0, 256))
+ENTRY = row(octets(16), uint, uint, octets(0, 32), many(anything, 0, 2), many(octets(32), 0, 4096),
+            many(row(many(anything), octets()), 0, 256))
 HEADER_REF = row(uint, octets(32))
+EPOCH = row(uint32, uint, uint, octets(32))
+TREE = row(text(1024), octets(32), uint, many(row(octets(16), text(), uint, uint32, maybe(row(uint)), many(EPOCH, 1, 65536)), 0, 65536))
+TERMS = row(uint, uint, uint, text(1024))
+CONTACT = row(text(255), octets(), uint)
+GRANT = row(octets(16), text(255), octets(), text(), octets(16), TERMS, octets(32), uint, uint, octets(32))
 ACTIONS = {
-    1: row(uint, octets(16), text, uint, octets(32), octets(32)),
-    2: row(uint, octets(16), uint, octets(32)),
-    3: row(uint, many(row(octets(16), text, uint, octets(32), uint, many(row(uint, uint, uint, octets(32)), 1)))),
+    1: row(uint, octets(16), text(), uint, octets(0, 32), octets(32)),
+    2: row(uint, octets(16), uint32, octets(32)),
+    3: row(uint, row(TREE, many(CONTACT, 0, 65536), many(GRANT, 0, 65536))),
+    4: row(uint, octets(16), uint32),
+    5: row(uint, CONTACT),
+    6: row(uint, text(255)),
+    7: row(uint, GRANT),
+    8: row(uint, octets(16)),
+    9: row(uint, octets(32)),
+    10: row(uint, octets(16), octets(0, 32)),
 }
-Collection = namedtuple("Collection", "id mount options nk floor epochs")  # epochs: (epoch, opened, orphan, CK)
+
+
+def parse_mount(mount):
+    """A path below the top of a tree, as a tuple of segments."""
+    try:
+        path = tuple(mount.split("/")) if mount else ()
+        for segment in path:
+            check_segment(segment)
+    except InvalidInput:
+        raise Tampered("a folder is not a path") from None
+    return path
+
+
+def is_control_free(x): return not any(unicodedata.category(c) == "Cc" for c in x)
+
+
+class Collection:
+    """`epochs` are [epoch, opened, orphan, CK]. `mount` is below the top of its tree."""
+
+    def __init__(self, id, mount, options, floor, closed, epochs):
+        require(options <= 1, "an option is unknown", UnsupportedFormat)
+        require(all(e[2] <= 1 for e in epochs), "a key's kind is unknown")
+        self.id, self.mount, self.options, self.floor = id, parse_mount(mount), options, floor
+        self.closed, self.epochs = closed[0] if closed else None, sorted(map(list, epochs), key=self.order)
+        require(self.epochs == epochs and all(a[0] < b[0] and a[1] <= b[1] for a, b in zip(self.chain, self.chain[1:])),
+                "the keys of a collection are out of order")
+        # Not so for what a folder took over, and where only orphans have a key.
+        self.is_written = bool(self.chain) and self.closed is None
+
+    @staticmethod
+    def order(epoch): return (epoch[0], not epoch[2], epoch[1])
+
+    @property
+    def chain(self): return [e for e in self.epochs if not e[2]]
+
+    @property
+    def opened(self): return self.epochs[0][1]
+
+    def add(self, epoch, opened, orphan, ck):
+        if not any(e[0] == epoch and e[3] == ck and orphan >= e[2] for e in self.epochs):
+            self.epochs.append([epoch, opened, orphan, ck])
+            self.epochs.sort(key=self.order)
+
+
+class Tree:
+    """Section 4 and 5: collections below a folder, and which keys are right at a path."""
+
+    def __init__(self, top, nk, held_back=0, collections=()):
+        segments = top.split("/")
+        require(segments[0] == "o" and all(re.fullmatch("[0-9a-v~]+", s) for s in segments[1:]), "a path is not one of the store")
+        require(held_back <= 1, "not 0 or 1")
+        self.top, self.nk, self.held_back, self.collections = top, nk, held_back, {}
+        for x in collections:
+            require(not self.collections or x[0] > max(self.collections), "collections are out of order")
+            self.add(Collection(*x))
+
+    def add(self, collection):
+        require(collection.id not in self.collections, "a collection is there twice")
+        require(not collection.is_written or self.at(collection.mount) is None, "two collections are mounted at one folder")
+        self.collections[collection.id] = collection
+
+    def at(self, mount):
+        """The collection that is written to and mounted there."""
+        return next((c for c in self.collections.values() if c.is_written and c.mount == mount), None)
+
+    def on_the_way(self, path):
+        return [c for i in range(len(path)) for c in [self.at(path[:i])] if c]
+
+    def closed_at(self, collection, epoch, path):
+        """The first entry that closed the epoch at this path, or None."""
+        times = [e[1] for e in collection.chain if e[0] > epoch]
+        times += [c.opened for c in self.on_the_way(path) if len(c.mount) > len(collection.mount)]
+        return min(times + ([] if collection.closed is None else [collection.closed]), default=None)
+
+    def is_refused(self, collection, epoch, path):
+        inner = (c for c in self.on_the_way(path) if len(c.mount) > len(collection.mount))
+        return epoch < collection.floor or any(c.floor > 0 for c in inner)
+
+    def apply(self, sequence, action):
+        """Actions 1 (of a folder), 2 and 4."""
+        kind, cid = action[:2]
+        if kind == 1:
+            _, _, mount, options, nk, ck = action
+            require(mount and not nk, "a mounted collection has not its form")
+            self.add(Collection(cid, mount, options, 0, [], [[1, sequence, 0, ck]]))
+            return
+        require(cid in self.collections and self.collections[cid].chain, "a collection is unknown")
+        collection = self.collections[cid]
+        last = collection.chain[-1][0]
+        if kind == 2:
+            require(action[2] == last + 1, "an epoch does not follow the last one")
+            collection.add(action[2], sequence, 0, action[3])
+            collection.closed = None
+        else:
+            require(kind == 4 and collection.floor <= action[2] <= last, "a floor is out of range")
+            collection.floor = action[2]
+
+    def name_key(self, folder): return folder_key(self.nk, "dir", folder)
+
+    def stored_path(self, path):
+        return "/".join([self.top, *(seal_segment(self.name_key(path[:i]), segment)[0] for i, segment in enumerate(path))])
+
+    def open(self, source, vault_id, suite, ledger_sequence, path, outside=None):
+        """The object at a path below the top. `source` is a binary file."""
+        header = source.read(40)
+        collection = self.collections.get(header[24:40])
+        if collection is None or path[:len(collection.mount)] != collection.mount or path == collection.mount:
+            return Object(source, vault_id, suite, header[24:40], [], ledger_sequence, path, outside)
+        epoch = int.from_bytes(header[8:12], "big")
+        return Object(source, vault_id, suite, collection.id, collection.epochs, ledger_sequence, path[len(collection.mount):],
+                      outside, epoch + 1 if self.is_refused(collection, epoch, path) else 0,
+                      self.closed_at(collection, epoch, path))
+
+
+def check_terms(terms):
+    rights, begin, end, purpose = terms
+    require(rights <= 7, "a right is unknown", UnsupportedFormat)
+    require(not (begin and end) or begin < end, "an access ends before it begins")
+    require(is_control_free(purpose), "a purpose has control characters")
+
+
+class State:
+    """What the owner has decided."""
+
+    def __init__(self, tree, contacts=(), grants=()):
+        self.tree, self.contacts, self.grants = tree, {}, {}
+        for contact in contacts:
+            require(not self.contacts or contact[0].encode() > max(self.contacts).encode(), "contacts are out of order")
+            self.contact(contact)
+        for grant in grants:
+            require(not self.grants or grant[0] > max(self.grants), "grants are out of order")
+            self.check_grant(grant)
+            self.grants[grant[0]] = grant
+
+    def contact(self, contact):
+        name, card, trust = contact
+        require(name and is_control_free(name), "a contact has not a name")
+        require(trust <= 2, "a trust is unknown", UnsupportedFormat)
+        Card(card)
+        self.contacts[name] = contact
+
+    @staticmethod
+    def check_grant(grant):
+        Card(grant[2])
+        parse_mount(grant[3])
+        check_terms(grant[5])
+
+    def apply(self, sequence, action):
+        kind, x = action[:2]
+        if kind == 5:
+            self.contact(x)
+        elif kind == 6:
+            require(self.contacts.pop(x, None), "no such contact")
+        elif kind == 7:
+            self.check_grant(x)
+            collection = self.tree.collections.get(x[4])
+            require(x[0] not in self.grants and x[7] == sequence and collection is not None
+                    and collection.mount == parse_mount(x[3]), "a grant does not fit the state before it")
+            self.grants[x[0]] = x
+        elif kind == 8:
+            require(self.grants.pop(x, None), "no such grant")
+        else:
+            self.tree.apply(sequence, action)
 
 
 class Entry:
     def __init__(self, data, vault_id, authorities):
-        body = strip_magic(data, b"KLE1", 1 << 20)
+        body = strip_magic(data, b"KLE1", 4 << 20)
         require(len(body) > 64, "an entry is cut short")
         self.hash, self.data = sha256(data), data
         (self.vault_id, self.sequence, self.time, self.previous, self.header, self.settled,
@@ -447,47 +635,49 @@ class Entry:
         found = []
         for i, (audience, sealed) in enumerate(self.parts):
             if audience[:1] == [1]:
-                row(uint, octets(16), uint)(audience)
+                row(uint, octets(16), uint32)(audience)
                 continue
             require(audience[:1] == [0], "an audience is unknown", UnsupportedFormat)
             row(uint, uint)(audience)
             require(audience[1] < len(owner_keys), "an owner part has no key", Stale)
-            key = kdf(owner_keys[audience[1]], "owner", self.vault_id)
-            found.append(open_record(key, "ledger", self.vault_id, u64(self.sequence) + u32(i), sealed))
+            found.append(self.part(kdf(owner_keys[audience[1]], "owner", self.vault_id), i, sealed))
         return found
 
+    def part(self, key, i, sealed):
+        return open_record(key, "ledger", self.vault_id, u64(self.sequence) + u32(i), sealed)
+
     def actions(self, owner_keys):
-        out = []
-        for part in self.owner_parts(owner_keys):
-            for action in parse(part, many(many(lambda x: None, 1))):
-                uint(action[0])
-                require(action[0] in ACTIONS, "an action is unknown", UnsupportedFormat)
-                ACTIONS[action[0]](action)
-                out.append(action)
-        return out
+        return [action for part in self.owner_parts(owner_keys) for action in parse_actions(part)]
 
 
-def apply_actions(state, sequence, actions):
-    snapshot = sequence > 0 and sequence % 64 == 0
-    require([a[0] for a in actions if a[0] != 2] == ([1] if not sequence else [3] if snapshot else [])
-            and (not snapshot or actions[0][0] == 3), "an action stands where it may not")
+def parse_actions(part):
+    actions = parse(part, many(many(anything, 1), 0, 4096))
     for action in actions:
-        if action[0] == 1:
+        uint(action[0])
+        require(action[0] in ACTIONS, "an action is unknown", UnsupportedFormat)
+        ACTIONS[action[0]](action)
+    return actions
+
+
+def apply_entry(state, sequence, actions):
+    """The state behind the entry. Only entry 0 and a snapshot need none before."""
+    for i, action in enumerate(actions):
+        if action[0] == 3:
+            require(i == 0 and sequence > 0 and sequence % 64 == 0, "a snapshot stands where it may not")
+            tree = Tree(*action[1][0])
+            state = State(tree, *action[1][1:])
+            require(tree.top == "o" and not tree.held_back and tree.at(()) is not None, "a snapshot is not of a whole vault")
+            require(all(c.closed is None and (not c.chain or c.chain[-1][1] < sequence) for c in tree.collections.values())
+                    and all(grant[7] < sequence for grant in state.grants.values()), "a snapshot is of a later entry")
+        elif action[0] == 1 and action[4]:
             _, cid, mount, options, nk, ck = action
-            state[cid] = Collection(cid, mount, options, nk, 0, [(0, sequence, 0, ck)])
-        elif action[0] == 2:
-            _, cid, epoch, ck = action
-            require(cid in state and epoch == 1 + max(e[0] for e in state[cid].epochs if not e[2]),
-                    "an epoch does not follow the last one")
-            state[cid].epochs.append((epoch, sequence, 0, ck))
+            require(state is None and sequence == 0 and not mount, "the vault's own collection stands where it may not")
+            state = State(Tree("o", nk))
+            state.tree.add(Collection(cid, mount, options, 0, [], [[0, 0, 0, ck]]))
         else:
-            for cid, mount, options, nk, floor, epochs in action[1]:
-                require(not state or cid > max(state), "collections are out of order")
-                require(any(not e[2] for e in epochs), "a collection has no key of the chain")
-                require(all(e[2] <= 1 for e in epochs), "a key's kind is unknown", UnsupportedFormat)
-                state[cid] = Collection(cid, mount, options, nk, floor, [tuple(e) for e in epochs])
-    for collection in state.values():
-        require(collection.options <= 1, "an option is unknown", UnsupportedFormat)
+            require(state is not None, "an entry needs one before it")
+            state.apply(sequence, action)
+    return state
 
 
 class Ledger:
@@ -512,15 +702,16 @@ class Ledger:
             if entry.header:
                 require(entry.header[0] < header_sequence or entry.header == [header_sequence, header_hash],
                         "the header is older than the ledger", Stale)
-        self.last, self.collections = last, {}
+        self.last, self.state = last, None
         newest = 0
         for entry in reversed(chain):
             owners = [audience[1] for audience, _ in entry.parts if audience[0] == 0]
             require(max(owners, default=0) >= newest, "an owner key is older than one before it")
             newest = max(owners, default=0)
-            apply_actions(self.collections, entry.sequence, entry.actions(owner_keys))
-        self.entries = chain[::-1]
-        self.keys = {c.id: list(c.epochs) for c in self.collections.values()}
+            self.state = apply_entry(self.state, entry.sequence, entry.actions(owner_keys))
+        require(self.state is not None, "a ledger without a vault")
+        self.tree, self.entries = self.state.tree, chain[::-1]
+        self.of_chain = copy.deepcopy(self.state)  # before the keys of orphans
         self.read_orphans(store, load, {e.hash for e in chain}, owner_keys, authorities[-1][1])
 
     @staticmethod
@@ -537,12 +728,15 @@ class Ledger:
                 continue
             try:
                 entry = load(int(match[1], 16), bytes.fromhex(match[2]))
-                new = [a for a in entry.actions(owner_keys) if a[0] == 2]
+                new = entry.actions(owner_keys)
             except Tampered:
                 continue
-            for _, cid, epoch, ck in new:
-                if cid in self.keys and ck not in (k[3] for k in self.keys[cid]):
-                    self.keys[cid].append((epoch, entry.sequence, 1, ck))
+            collections = self.tree.collections
+            for action in new:
+                if action[0] == 2 and action[1] in collections:
+                    collections[action[1]].add(action[2], entry.sequence, 1, action[3])
+                elif action[0] == 1 and not action[4] and action[1] not in collections:
+                    self.tree.add(Collection(*action[1:4], 0, [], [[1, entry.sequence, 1, action[5]]]))
 
 
 # --- 5. Keys of objects ----------------------------------------------------------
@@ -641,7 +835,7 @@ ATTRIBUTES = {"cache-control", "content-disposition", "content-encoding", "conte
 
 
 def parse_attributes(data):
-    x = parse(data, many(text, 2, 128))
+    x = parse(data, many(text(), 2, 128))
     names = [n.encode() for n in x[::2]]
     require(len(x) % 2 == 0 and names == sorted(set(names)), "attributes are out of order")
     require(all(n in ATTRIBUTES or n.startswith("meta:") and len(n) > 5 for n in x[::2]), "an attribute is unknown")
@@ -651,7 +845,7 @@ def parse_attributes(data):
 class Object:
     """An object of suite 1. `keys` are (epoch, opened, orphan, CK); `source` is a binary file."""
 
-    def __init__(self, source, vault_id, suite, collection, keys, ledger_sequence, path, outside=None, floor=0):
+    def __init__(self, source, vault_id, suite, collection, keys, ledger_sequence, path, outside=None, floor=0, closed=None):
         self.source = source
         stored = source.seek(0, os.SEEK_END)
         source.seek(0)
@@ -669,9 +863,11 @@ class Object:
         self.padded, self.epoch, self.stamp, self.version = (
             bool(fixed[5]), *(int.from_bytes(fixed[a:b], "big") for a, b in ((8, 12), (12, 16), (16, 24))))
         require(fixed[24:] == collection, "an object of another collection")
-        self.find_key(keys, path, vault_id, fixed, frame, salt, commitment)
-        closed = [opened for epoch, opened, orphan, _ in keys if epoch == self.epoch + 1 and not orphan]
-        require(not closed or self.stamp < closed[0], "written under a closed epoch")
+        has_key = any(epoch == self.epoch and not orphan for epoch, _, orphan, _ in keys)
+        self.find_key(keys, path, vault_id, fixed, frame, salt, commitment,
+                      Stale if self.stamp > ledger_sequence and not has_key else Tampered)
+        closed = [opened for epoch, opened, orphan, _ in keys if epoch > self.epoch and not orphan] + ([] if closed is None else [closed])
+        require(not closed or self.stamp < min(closed), "written under a closed epoch")
         require(self.epoch >= floor, "the epoch is below the floor")
         require(self.stamp <= ledger_sequence, "the stamp is above the ledger", Stale)
         self.read_frame(aead_open(kdf(self.mk, "meta", fixed), ZERO_NONCE, frame, fixed + salt),
@@ -679,7 +875,7 @@ class Object:
         self.chunk(self.chunks - 1)  # the length is a claim until the last chunk was opened
         self.read_true_length()
 
-    def find_key(self, keys, path, vault_id, fixed, frame, salt, commitment):
+    def find_key(self, keys, path, vault_id, fixed, frame, salt, commitment, error):
         context = b"kluis/v1/object\0" + vault_id + fixed + sha256(frame)
         for epoch, _, _, ck in keys:
             if epoch == self.epoch:
@@ -689,7 +885,7 @@ class Object:
                     return
                 except Tampered:
                     pass
-        raise Tampered("no key of the epoch fits the commitment")
+        raise error("no key of the epoch fits the commitment")
 
     def read_frame(self, frame, vault_id, fixed, salt, outside):
         number = lambda a, b: int.from_bytes(frame[a:b], "big")
@@ -931,12 +1127,12 @@ class Vault:
         _, _, owner_keys, _ = h.secrets(self.root_key)
         self.ledger = Ledger(self.store, h.vault_id, h.authorities, owner_keys,
                              (h.sequence, h.hash, h.ledger_sequence, h.ledger_hash))
-        self.collection = next(c for c in self.ledger.collections.values() if c.mount == "")
+        self.tree = self.ledger.tree
         self.foreign = 0
 
     def walk(self, folder=(), stored="o"):
         """(path as a tuple of segments, stored path) of every object, sorted by stored name."""
-        name_key = folder_key(self.collection.nk, "dir", folder)
+        name_key = self.tree.name_key(folder)
         for name in self.store.names(stored):
             if is_full_name(name):
                 continue
@@ -950,16 +1146,11 @@ class Vault:
             else:
                 yield folder + (segment,), here
 
-    def stored_path(self, path):
-        keys = (folder_key(self.collection.nk, "dir", path[:i]) for i in range(len(path)))
-        return "/".join(["o", *(seal_segment(key, segment)[0] for key, segment in zip(keys, path))])
-
     def open(self, path, stored=None, outside=None):
         """The object under a path, a tuple of segments. Close its `source`."""
-        source = open(self.store.root / (stored or self.stored_path(path)), "rb")
+        source = open(self.store.root / (stored or self.tree.stored_path(path)), "rb")
         try:
-            return Object(source, self.header.vault_id, self.header.suite, self.collection.id,
-                          self.ledger.keys[self.collection.id], self.ledger.last.sequence, path, outside, self.collection.floor)
+            return self.tree.open(source, self.header.vault_id, self.header.suite, self.ledger.last.sequence, path, outside)
         except BaseException:
             source.close()
             raise

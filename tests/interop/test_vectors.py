@@ -180,11 +180,9 @@ def ledger_chain(c):
     ledger = k.Ledger(store_of(c), c["vault_id"], authorities(c), list(map(c.resolve, c.raw("owner_keys"))),
                       (at["header_sequence"], c.resolve(at["header_hash"]),
                        at["ledger_sequence"], c.resolve(at["ledger_hash"])))
-    collections = [x._asdict() | {"epochs": sorted(map(list, x.epochs))} for _, x in sorted(ledger.collections.items())]
-    given = c.all.get("collections")
-    if given and "floor" not in given[0]:
-        for x in collections:
-            del x["floor"]
+    state = ledger.of_chain
+    collections = [{"id": x.id, "mount": "/".join(x.mount), "options": x.options, "floor": x.floor, "epochs": x.epochs,
+                    "nk": b"" if x.mount else state.tree.nk} for _, x in sorted(state.tree.collections.items())]
     return {"sequence": ledger.last.sequence, "hash": ledger.last.hash, "collections": collections}
 
 

@@ -71,6 +71,7 @@ class TinyVault:
         self.public = self.authority.public_key().public_bytes_raw()
         self.id = k.sha256(b"kluis/v1/vault\0" + self.public)[:16]
         self.root, self.owner, self.nk, self.ck, self.collection = (os.urandom(n) for n in (32, 32, 32, 32, 16))
+        self.identity = k.cbor_encode([2, os.urandom(32), os.urandom(32), 1, []])
         self.slots = [seal_slot(c, [19456, 2, 1] if c.kind <= 2 else [], self.id, self.root) for c in credentials]
         self.entries, self.headers = [], []
         self.append([[1, self.collection, "", 0, self.nk, self.ck]])
@@ -79,7 +80,8 @@ class TinyVault:
     def append(self, actions, header=None):
         n, previous = len(self.entries), self.entries[-1][0] if self.entries else b""
         if n and n % 64 == 0:
-            actions = [[3, [[self.collection, "", 0, self.nk, 0, [[0, 0, 0, self.ck]]]]]] + actions
+            tree = ["o", self.nk, 0, [[self.collection, "", 0, 0, [], [[0, 0, 0, self.ck]]]]]
+            actions = [[3, [tree, [], []]]] + actions
         sealed = seal_record(k.kdf(self.owner, "owner", self.id), "ledger", self.id, k.u64(n) + k.u32(0),
                              k.cbor_encode(actions))
         named = [len(self.headers) - 1, self.headers[-1]] if self.headers else []
@@ -90,7 +92,7 @@ class TinyVault:
 
     def write_header(self):
         n, previous = len(self.headers), self.headers[-1] if self.headers else b""
-        secrets = [self.authority.private_bytes_raw(), bytes(32), [self.owner], []]
+        secrets = [self.authority.private_bytes_raw(), bytes(32), [self.owner], self.identity]
         wrapped = seal_record(k.kdf(self.root, "wrap", self.id), "wrap", self.id, k.u64(n), k.cbor_encode(secrets))
         signed = b"KLV1" + k.cbor_encode([1, self.id, [[self.public, 0, b""]], n, previous, 1, len(self.entries) - 1,
                                           self.entries[-1][0], 1, [], wrapped, self.slots])
