@@ -13,7 +13,7 @@ use kluis::{
     Card, Contact, Error, Granted, Identity, IdentitySuite, Past, Recipient, Result, Terms, Trust,
     Vault,
 };
-use kluis_adversary::HostileStore;
+use kluis_adversary::{Cut, HostileStore, Lie};
 use kluis_tests::{as_store, contents, options, phrase, plant, read, words};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -758,4 +758,205 @@ async fn a_device_opens_the_vault_with_its_identity() {
     owner.vault.rotate_root(by).await.unwrap();
     owner.vault.put("c", "c").await.unwrap();
     assert!(read(&opened, "c").await.is_err(), "a lost device");
+}
+
+#[tokio::test]
+async fn f15_a_revocation_that_dies_anywhere_is_made_or_not_made() {
+    let mut revoked = BTreeSet::new();
+    for (after, k) in (0..40).flat_map(|k| [(false, k), (true, k)]) {
+        let owner = owner().await;
+        let (bob, eve) = (identity(), identity());
+        owner.vault.put("a/1", "1").await.unwrap();
+        let to_bob = owner
+            .vault
+            .share("a", &recipient(&bob, "bob"), Terms::reading())
+            .await
+            .unwrap();
+        let to_eve = owner
+            .vault
+            .share("a", &recipient(&eve, "eve"), Terms::reading())
+            .await
+            .unwrap();
+        let his = owner.open_as(&bob, &to_bob).await.unwrap();
+        let dying = owner.store.client("dying");
+        let device = options()
+            .staleness(Duration::ZERO)
+            .open(as_store(&dying), phrase(&owner.words))
+            .await
+            .unwrap();
+        dying.crash(if after { Cut::After(k) } else { Cut::Before(k) });
+        let done = device.revoke(&[to_bob.id]).await;
+        let crashed = dying.crashed();
+        drop(device);
+
+        let what = format!("{k} {after}");
+        let next = owner.again().await;
+        let holds = next
+            .grants()
+            .unwrap()
+            .iter()
+            .any(|grant| grant.id == to_bob.id);
+        assert!(done.is_err() || !holds, "{what}: acknowledged and not made");
+        revoked.insert(!holds);
+        next.put("a/2", "2").await.unwrap();
+        let hers = owner.open_as(&eve, &to_eve).await.unwrap();
+        for path in ["a/1", "a/2"] {
+            assert!(read(&hers, path).await.is_ok(), "{what}: {path}");
+            assert!(read(&next, path).await.is_ok(), "{what}: {path}");
+        }
+        assert_eq!(read(&his, "a/2").await.is_ok(), holds, "{what}");
+        // Asked for again it is made.
+        if holds {
+            next.revoke(&[to_bob.id]).await.unwrap();
+            next.put("a/3", "3").await.unwrap();
+            assert!(read(&his, "a/3").await.is_err(), "{what}");
+        }
+        if !crashed {
+            assert!(done.is_ok(), "{what}");
+            assert_eq!(revoked.len(), 2, "some died before and some after");
+            return;
+        }
+    }
+    panic!("a revocation of more than 40 calls");
+}
+
+#[tokio::test]
+async fn l06_two_devices_share_and_revoke_at_once() {
+    for ignores in [false, true] {
+        let owner = owner().await;
+        if ignores {
+            owner.store.add(Lie::IgnoreConditional);
+        }
+        let people: Vec<_> = (0..3).map(|_| identity()).collect();
+        let first = owner
+            .vault
+            .share("a", &recipient(&people[0], "p0"), writing())
+            .await
+            .unwrap();
+        let other = owner.again().await;
+        let to = [1, 2].map(|n| recipient(&people[n], &format!("p{n}")));
+        let revoked = [first.id];
+        let (one, two, three) = tokio::join!(
+            owner.vault.share("b", &to[0], writing()),
+            other.share("b", &to[1], writing()),
+            other.revoke(&revoked),
+        );
+        let (one, two) = (one.unwrap(), two.unwrap());
+        three.unwrap();
+        let next = owner.again().await;
+        next.put("b/x", "x").await.unwrap();
+        next.put("a/x", "x").await.unwrap();
+        let held: BTreeSet<_> = next.grants().unwrap().iter().map(|g| g.id).collect();
+        assert!(!held.contains(&first.id) || ignores, "revoked: {ignores}");
+        for (granted, person) in [(&one, &people[1]), (&two, &people[2])] {
+            let opened = owner.open_as(person, granted).await;
+            if !ignores {
+                assert!(held.contains(&granted.id));
+            }
+            // On a store that ignores conditions the loser's is not of the chain.
+            match opened {
+                Ok(vault) => assert!(read(&vault, "b/x").await.is_ok()),
+                Err(error) => assert!(ignores && !held.contains(&granted.id), "{error:?}"),
+            }
+        }
+        let opened = owner.open_as(&people[0], &first).await;
+        let reads = match opened {
+            Ok(vault) => read(&vault, "a/x").await.is_ok(),
+            Err(_) => false,
+        };
+        assert!(!reads, "what was revoked is revoked, {ignores}");
+    }
+}
+
+#[tokio::test]
+async fn l33_squatted_numbers_stop_no_revocation() {
+    let owner = owner().await;
+    let bob = identity();
+    let granted = owner
+        .vault
+        .share("a", &recipient(&bob, "bob"), writing())
+        .await
+        .unwrap();
+    let his = owner.open_as(&bob, &granted).await.unwrap();
+    // Bob can write to the bucket, also where he should not be let.
+    for n in 2..102_u64 {
+        plant(&owner.store, &format!("k/l/{n:016x}"), &[n as u8; 32]).await;
+    }
+    owner.vault.revoke(&[granted.id]).await.unwrap();
+    owner.vault.put("a/x", "x").await.unwrap();
+    assert!(read(&his, "a/x").await.is_err());
+    assert!(read(&owner.again().await, "a/x").await.is_ok());
+}
+
+#[tokio::test]
+async fn g_every_changed_byte_of_a_letter_and_of_a_bundle_is_refused() {
+    let owner = owner().await;
+    let (bob, eve) = (identity(), identity());
+    let to_bob = owner
+        .vault
+        .share("a", &recipient(&bob, "bob"), Terms::reading())
+        .await
+        .unwrap();
+    let to_eve = owner
+        .vault
+        .share("a", &recipient(&eve, "eve"), Terms::reading())
+        .await
+        .unwrap();
+    owner.vault.revoke(&[to_bob.id]).await.unwrap();
+    owner.vault.put("a/x", "x").await.unwrap();
+    assert!(owner.open_as(&eve, &to_eve).await.is_ok());
+    let all = contents(&owner.store).await;
+    let records: Vec<_> = all
+        .iter()
+        .filter(|(path, _)| path.starts_with("k/g/"))
+        .collect();
+    assert_eq!(records.len(), 3);
+    for (path, bytes) in records {
+        let text = to_bob.invitation.to_string();
+        // Nobody needs the letter of who has no access.
+        if path.ends_with(text.split('/').nth(1).unwrap()) {
+            continue;
+        }
+        for at in (0..bytes.len()).step_by(7).chain([bytes.len() - 1]) {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1 << (at % 8);
+            plant(&owner.store, path, &changed).await;
+            let error = owner.open_as(&eve, &to_eve).await.unwrap_err();
+            let code = error.code();
+            assert!(
+                ["tampered", "unsupported_format"].contains(&code),
+                "{path} {at}: {code}"
+            );
+        }
+        plant(&owner.store, path, &bytes[..bytes.len() / 2]).await;
+        assert_code(owner.open_as(&eve, &to_eve).await, "tampered", path);
+        plant(&owner.store, path, bytes).await;
+    }
+    assert!(owner.open_as(&eve, &to_eve).await.is_ok());
+}
+
+/// Nothing that was written shows the same bytes twice: F14.
+#[tokio::test]
+async fn f14_two_grants_to_one_person_have_nothing_in_common() {
+    let owner = owner().await;
+    let bob = identity();
+    for folder in ["a", "b"] {
+        owner
+            .vault
+            .share(folder, &recipient(&bob, "bob"), Terms::reading())
+            .await
+            .unwrap();
+    }
+    let all = contents(&owner.store).await;
+    let letters: Vec<_> = all
+        .iter()
+        .filter(|(path, _)| path.starts_with("k/g/"))
+        .map(|(_, bytes)| bytes)
+        .collect();
+    let windows: BTreeSet<_> = letters[0].windows(8).collect();
+    assert!(
+        letters[1]
+            .windows(8)
+            .all(|window| !windows.contains(window))
+    );
 }
