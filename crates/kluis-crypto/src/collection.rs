@@ -159,11 +159,8 @@ impl Collection {
 
     /// The sequence of the ledger entry that closed an epoch.
     pub(crate) fn closed_at(&self, number: u32) -> Option<u64> {
-        self.epochs
-            .iter()
-            .find(|e| !e.orphan && e.number > number)
-            .map(|e| e.opened)
-            .or(self.closed)
+        let next = self.epochs.iter().find(|e| !e.orphan && e.number > number);
+        next.map(|e| e.opened).into_iter().chain(self.closed).min()
     }
 
     /// The sequence of the entry that mounted it.

@@ -1,5 +1,5 @@
 //! Grants: access to a folder that is given to somebody (docs/FORMAT.md,
-//! section 13).
+//! section 12).
 //!
 //! The owner's ledger keeps a [`GrantRecord`] of each. Its grantee gets a letter
 //! with a signed [`Statement`] and the keys: the first sealed to his card, those
@@ -665,10 +665,11 @@ impl Share {
     }
 
     fn check(letter: &Letter, vault: &VaultId, grantee: &RecordHash) -> Result<Statement> {
-        let statement = Statement::decode(&letter.statement)?;
+        // Before anything else is looked at: what a later version says is signed.
         letter
             .grantor
             .verify(domain::STATEMENT, &[&letter.statement], &letter.signature)?;
+        let statement = Statement::decode(&letter.statement)?;
         let right = statement.vault == *vault
             && statement.grantee == *grantee
             && statement.grantor == letter.grantor.hash();

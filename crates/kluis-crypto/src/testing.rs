@@ -1,5 +1,6 @@
 //! What the tests of several modules need.
 
+use crate::ledger::{Appended, Decision};
 use crate::{
     Credential, Entry, Header, IdentitySuite, KdfParams, Ledger, Password, RecoveryPhrase,
     VaultSecrets, make_slot,
@@ -65,6 +66,15 @@ impl Vault {
         let now = 2_000 + self.entries.len() as u64;
         let next = self.ledger().catch_up(self.header(), &self.secrets, now);
         self.entries.push(next.unwrap());
+    }
+
+    /// Appends an entry that decides this, as the owner's client does.
+    pub(crate) fn decide(&mut self, decision: Decision) -> crate::Result<Appended> {
+        let now = 2_000 + self.entries.len() as u64;
+        let ledger = self.ledger();
+        let appended = ledger.next(self.header(), &self.secrets, now, decision)?;
+        self.entries.push(appended.entry.clone());
+        Ok(appended)
     }
 
     /// Another header with these slots, which the ledger does not name yet.

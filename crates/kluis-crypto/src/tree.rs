@@ -359,8 +359,11 @@ impl Tree {
     /// # Errors
     /// `InvalidInput` for a folder that is not mounted.
     pub(crate) fn below(&self, folder: Option<&VaultPath>, since: Option<u64>) -> Result<Self> {
-        let not_mounted = || Error::invalid("only a folder with keys of its own can be shared");
-        let own = self.mounted(folder).ok_or_else(not_mounted)?;
+        if self.mounted(folder).is_none() {
+            return Err(Error::invalid(
+                "only a folder with keys of its own can be shared",
+            ));
+        }
         let stored = match folder {
             Some(folder) => self.store_path(folder)?.path,
             None => self.stored.clone(),
@@ -392,8 +395,9 @@ impl Tree {
                 (Some(mount), Some(folder)) => folder.below(Some(mount)),
                 (_, None) => None,
             };
-            if let (Some(way), None, 0) = (above, since, own.floor)
+            if let (Some(way), None) = (above, since)
                 && let Some(folder) = folder
+                && !self.is_cut_off(collection, folder)
             {
                 let mut part = self.taken_over(collection, folder, &way);
                 part.epochs.retain(|epoch| epoch.number >= collection.floor);
@@ -405,6 +409,26 @@ impl Tree {
         Ok(tree)
     }
 
+    /// Collections that are mounted in this one, on the way to a folder or right there.
+    fn between<'a>(
+        &'a self,
+        collection: &'a Collection,
+        folder: &'a VaultPath,
+    ) -> impl Iterator<Item = &'a Collection> {
+        let leads_there = move |c: &&Collection| {
+            c.mount.as_ref() == Some(folder) || folder.below(c.mount.as_ref()).is_some()
+        };
+        let depth_of_it = depth(collection.mount.as_ref());
+        self.written()
+            .filter(move |c| depth(c.mount.as_ref()) > depth_of_it)
+            .filter(leads_there)
+    }
+
+    /// Whether a floor refuses everything that a folder took over from this collection.
+    fn is_cut_off(&self, collection: &Collection, folder: &VaultPath) -> bool {
+        self.between(collection, folder).any(|c| c.floor > 0)
+    }
+
     /// A collection's keys for a folder that was mounted apart in it, `way` below
     /// its own mount.
     fn taken_over(
@@ -413,24 +437,18 @@ impl Tree {
         folder: &VaultPath,
         way: &VaultPath,
     ) -> Collection {
-        let depth_of_it = depth(collection.mount.as_ref());
-        let closed = self
-            .mounts
-            .iter()
-            .filter(|(mount, _)| {
-                depth(mount.as_ref()) > depth_of_it
-                    && (mount.as_ref() == Some(folder) || folder.below(mount.as_ref()).is_some())
-            })
-            .filter_map(|(_, id)| self.collections.get(id))
-            .map(Collection::opened);
-        let epochs = collection.epochs.iter().map(|epoch| Epoch {
+        let closed = self.between(collection, folder).map(Collection::opened);
+        let closed = closed.chain(collection.closed).min();
+        // What was opened later never sealed anything there.
+        let before = |epoch: &&Epoch| closed.is_none_or(|closed| epoch.opened < closed);
+        let epochs = collection.epochs.iter().filter(before).map(|epoch| Epoch {
             key: epoch.key.folder(way.segments()),
             ..*epoch
         });
         Collection {
             mount: None,
             floor: 0,
-            closed: closed.chain(collection.closed).min(),
+            closed,
             epochs: epochs.collect(),
             ..*collection
         }

@@ -102,8 +102,10 @@ impl State {
 
     /// Whether the keys in it could have come from entries before this one.
     pub(crate) fn is_of_before(&self, sequence: u64) -> bool {
+        let could_be = |c: &Collection| c.closed.is_none() && c.is_in_order(sequence);
         self.tree.mounted(None).is_some()
-            && self.tree.collections().all(|c| c.is_in_order(sequence))
+            && !self.tree.is_partial()
+            && self.tree.collections().all(could_be)
             && self.grants.values().all(|grant| grant.filed < sequence)
     }
 }

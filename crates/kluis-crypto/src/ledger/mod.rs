@@ -3,6 +3,8 @@
 
 mod action;
 mod decide;
+#[cfg(test)]
+mod histories;
 
 use crate::authority::Authorities;
 use crate::cbor::{Reader, Record, Writer};

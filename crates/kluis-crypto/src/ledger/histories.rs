@@ -1,0 +1,419 @@
+//! Random histories of an owner's decisions: what the owner holds, what those hold
+//! who follow, and what is left to those whose access was taken, against a model
+//! that knows nothing of trees.
+
+use super::{Decision, Ledger};
+use crate::collection::Epoch;
+use crate::contact::{Contact, Recipient};
+use crate::grant::{Share, Terms};
+use crate::testing::{Vault, phrase};
+use crate::tree::{Past, Tree};
+use crate::{CollectionId, Entry, Error, GrantId, Identity, IdentitySuite, Result, VaultPath};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+const FOLDERS: [&str; 6] = ["", "a", "a/b", "a/b/c", "a/e", "d"];
+const PATHS: [&str; 9] = [
+    "x",
+    "a/x",
+    "a/b/x",
+    "a/b/c/x",
+    "a/b/c/d/x",
+    "a/e/x",
+    "a/ee/x",
+    "d/x",
+    "a/b/x/y",
+];
+
+fn folder(text: &str) -> Option<VaultPath> {
+    (!text.is_empty()).then(|| path(text))
+}
+
+fn path(text: &str) -> VaultPath {
+    VaultPath::parse(text).unwrap()
+}
+
+/// What is known of a collection: where and when it was mounted, its epochs with
+/// the entries that opened them, and its floor.
+struct Known {
+    mount: &'static str,
+    mounted: u64,
+    epochs: Vec<(u32, u64)>,
+    floor: u32,
+}
+
+impl Known {
+    fn reaches(&self, path: &str) -> bool {
+        self.mount.is_empty() || path.starts_with(&format!("{}/", self.mount))
+    }
+}
+
+#[derive(Default)]
+struct Model(BTreeMap<CollectionId, Known>);
+
+impl Model {
+    fn writer(&self, path: &str) -> (CollectionId, u32) {
+        let reaching = self.0.iter().filter(|(_, c)| c.reaches(path));
+        let (id, nearest) = reaching.max_by_key(|(_, c)| c.mount.len()).unwrap();
+        (*id, nearest.epochs.last().unwrap().0)
+    }
+
+    fn closed_at(&self, id: &CollectionId, epoch: u32, path: &str) -> Option<u64> {
+        let own = &self.0[id];
+        let later = own.epochs.iter().filter(|(number, _)| *number > epoch);
+        let inner = self.inner(own, path).map(|c| c.mounted);
+        later.map(|(_, opened)| *opened).chain(inner).min()
+    }
+
+    fn is_refused(&self, id: &CollectionId, epoch: u32, path: &str) -> bool {
+        let own = &self.0[id];
+        epoch < own.floor || self.inner(own, path).any(|c| c.floor > 0)
+    }
+
+    fn inner<'a>(&'a self, own: &'a Known, path: &'a str) -> impl Iterator<Item = &'a Known> {
+        let inside = |c: &&Known| c.reaches(path) && c.mount.len() > own.mount.len();
+        self.0.values().filter(inside)
+    }
+}
+
+struct Member {
+    folder: &'static str,
+    grant: GrantId,
+    filed: u64,
+    past: Past,
+    share: Share,
+    revoked: bool,
+}
+
+impl Member {
+    /// As a client does: each entry, and the bundle where one is awaited.
+    fn follow(&mut self, entry: &Entry, records: &[(String, Vec<u8>)]) {
+        if self.share.is_closed() {
+            return;
+        }
+        self.share.follow(entry).unwrap();
+        if let Some(hash) = self.share.awaited() {
+            let path = crate::bundle_path(hash);
+            let found = records.iter().find(|(p, _)| *p == path);
+            let is_told = self.share.renew(&found.unwrap().1).unwrap();
+            assert_eq!(is_told, !self.revoked);
+        }
+        assert_eq!(self.share.is_closed(), self.revoked);
+        assert_eq!(self.share.head(), entry.position());
+    }
+
+    fn below(&self, of: &str) -> Option<VaultPath> {
+        path(of).below(folder(self.folder).as_ref())
+    }
+}
+
+/// An object as it was written: its key, and what its header says.
+struct Written {
+    path: &'static str,
+    collection: CollectionId,
+    epoch: u32,
+    stamp: u64,
+    key: [u8; 32],
+}
+
+struct World {
+    vault: Vault,
+    people: Vec<Identity>,
+    members: Vec<Member>,
+    model: Model,
+    written: Vec<Written>,
+}
+
+fn key_of(tree: &Tree, id: &CollectionId, epoch: &Epoch, at: &VaultPath) -> Option<[u8; 32]> {
+    let held = tree.held(id, at)?;
+    Some(*held.object_key(epoch).expose_secret())
+}
+
+/// Every key for an object that a tree holds, of any collection and epoch.
+fn all_keys(tree: &Tree, at: &VaultPath) -> Vec<(CollectionId, u32, [u8; 32])> {
+    let keys = tree.collections().flat_map(|c| {
+        let of_epoch = move |e: &Epoch| Some((c.id, e.number, key_of(tree, &c.id, e, at)?));
+        c.epochs.iter().filter_map(of_epoch)
+    });
+    keys.collect()
+}
+
+impl World {
+    fn new() -> Self {
+        let vault = Vault::make(false, &phrase(1));
+        let people = [IdentitySuite::X25519; 3].map(|suite| Identity::make(suite, 1).unwrap());
+        let mut world = Self {
+            vault,
+            people: people.into(),
+            members: Vec::new(),
+            model: Model::default(),
+            written: Vec::new(),
+        };
+        let root = world.vault.ledger().root().id;
+        let known = Known {
+            mount: "",
+            mounted: 0,
+            epochs: vec![(0, 0)],
+            floor: 0,
+        };
+        world.model.0.insert(root, known);
+        world
+    }
+
+    fn close(&mut self, at: &str, sequence: u64) {
+        let inside = |c: &&mut Known| {
+            at.is_empty() || c.mount == at || c.mount.starts_with(&format!("{at}/"))
+        };
+        for known in self.model.0.values_mut().filter(inside) {
+            let (last, opened) = *known.epochs.last().unwrap();
+            if opened < sequence {
+                known.epochs.push((last + 1, sequence));
+            }
+        }
+    }
+
+    fn decide(&mut self, decision: Decision) -> Result<crate::ledger::Appended> {
+        let appended = self.vault.decide(decision)?;
+        for member in &mut self.members {
+            member.follow(&appended.entry, &appended.records);
+        }
+        Ok(appended)
+    }
+
+    fn share(&mut self, at: &'static str, person: usize, past: Past) {
+        let sequence = self.vault.entries.len() as u64;
+        let card = self.people[person].card().clone();
+        let decision = Decision::Share {
+            folder: folder(at),
+            recipient: Recipient::trusted_on_first_use(card),
+            terms: Terms {
+                past,
+                ..Terms::reading()
+            },
+        };
+        let appended = self.decide(decision).unwrap();
+        let (grant, name) = appended.granted.unwrap();
+        let (_, letter) = appended
+            .records
+            .iter()
+            .find(|r| r.0 == name.path())
+            .unwrap();
+        let vault = self.vault.secrets.vault();
+        let mut share = Share::open(&self.people[person], &vault, &name, letter).unwrap();
+        share.follow(&appended.entry).unwrap();
+        assert_eq!(share.id(), grant);
+        self.members.push(Member {
+            folder: at,
+            grant,
+            filed: sequence,
+            past,
+            share,
+            revoked: false,
+        });
+        let own = self
+            .vault
+            .ledger()
+            .tree()
+            .mounted(folder(at).as_ref())
+            .unwrap()
+            .id;
+        self.model.0.entry(own).or_insert_with(|| Known {
+            mount: at,
+            mounted: sequence,
+            epochs: vec![(1, sequence)],
+            floor: 0,
+        });
+        if past == Past::HeldBack {
+            self.close(at, sequence);
+        }
+    }
+
+    fn revoke(&mut self, which: usize) {
+        let live: Vec<usize> = (0..self.members.len())
+            .filter(|i| !self.members[*i].revoked)
+            .collect();
+        if live.is_empty() {
+            return;
+        }
+        let member = live[which % live.len()];
+        let (grant, at) = (self.members[member].grant, self.members[member].folder);
+        self.members[member].revoked = true;
+        let sequence = self.vault.entries.len() as u64;
+        match self.decide(Decision::Revoke(vec![grant])) {
+            Ok(_) => self.close(at, sequence),
+            // The same person has another way in.
+            Err(Error::InvalidInput(_)) => self.members[member].revoked = false,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    fn raise_floors(&mut self, at: &str) {
+        let ledger = self.vault.ledger();
+        let raised = ledger.tree().floors_to_raise(folder(at).as_ref());
+        if raised.is_empty() {
+            return;
+        }
+        self.decide(Decision::RaiseFloors(raised.clone())).unwrap();
+        for id in raised {
+            let known = self.model.0.get_mut(&id).unwrap();
+            known.floor = known.epochs.last().unwrap().0;
+        }
+    }
+
+    fn step(&mut self, kind: u8, a: usize, b: usize) {
+        let sequence = self.vault.entries.len() as u64;
+        let at = FOLDERS[a % FOLDERS.len()];
+        match kind {
+            0..=3 => self.share(at, b % 3, Past::Shared),
+            4 => self.share(at, b % 3, Past::HeldBack),
+            5..=7 => self.revoke(a),
+            8 => self.raise_floors(at),
+            9 => {
+                self.vault.rotate(&[phrase(1)]);
+                self.decide(Decision::CatchUp).unwrap();
+                self.close("", sequence);
+            }
+            10 => {
+                let card = self.people[b % 3].card().clone();
+                let contact = Contact::new("somebody", card).unwrap();
+                self.decide(Decision::Contact(contact)).unwrap();
+            }
+            // On to the next snapshot.
+            _ => {
+                while self.vault.entries.len() % 64 != 63 {
+                    self.decide(Decision::CatchUp).unwrap();
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, ledger: &Ledger) {
+        for text in PATHS {
+            let at = path(text);
+            let (held, epoch) = ledger.tree().writer(&at).unwrap();
+            assert_eq!(
+                (held.collection.id, epoch.number),
+                self.model.writer(text),
+                "{text}"
+            );
+            self.written.push(Written {
+                path: text,
+                collection: held.collection.id,
+                epoch: epoch.number,
+                stamp: ledger.tree().head(),
+                key: *held.object_key(epoch).expose_secret(),
+            });
+        }
+    }
+
+    fn check(&mut self) {
+        let ledger = self.vault.ledger();
+        let tree = ledger.tree();
+        self.write(&ledger);
+        for text in PATHS {
+            for (id, known) in &self.model.0 {
+                for (epoch, _) in known.epochs.iter().filter(|_| known.reaches(text)) {
+                    let collection = tree.get(id).unwrap();
+                    let closed = tree.closed_at(collection, *epoch, &path(text));
+                    assert_eq!(closed, self.model.closed_at(id, *epoch, text), "{text}");
+                    let refused = tree.is_below_floor(collection, *epoch, &path(text));
+                    assert_eq!(refused, self.model.is_refused(id, *epoch, text), "{text}");
+                }
+            }
+        }
+        for member in &self.members {
+            self.check_member(tree, member);
+        }
+    }
+
+    fn check_member(&self, owner: &Tree, member: &Member) {
+        let theirs = member.share.tree();
+        for text in PATHS {
+            let Some(below) = member.below(text) else {
+                continue;
+            };
+            let keys = all_keys(theirs, &below);
+            // Whatever they hold is the owner's, and means the same there.
+            let owners = all_keys(owner, &path(text));
+            for key in &keys {
+                assert!(owners.contains(key), "{text}: {:?}", member.folder);
+                let (id, epoch, _) = key;
+                let [of_owner, of_member] =
+                    [(owner, path(text)), (theirs, below.clone())].map(|(tree, at)| {
+                        let collection = tree.get(id).unwrap();
+                        let closed = tree.closed_at(collection, *epoch, &at);
+                        // What was closed before it was opened seals nothing there:
+                        // since when, only those know who hold the past.
+                        let opened = collection.epochs.iter().find(|e| e.number == *epoch);
+                        let closed = closed.map(|closed| closed.max(opened.unwrap().opened));
+                        let is_refused = tree.is_below_floor(collection, *epoch, &at);
+                        (is_refused, closed.filter(|_| !is_refused))
+                    });
+                if !member.revoked {
+                    assert_eq!(of_owner, of_member, "{text}: {:?} {epoch}", member.folder);
+                }
+            }
+            if member.revoked {
+                assert!(matches!(theirs.writer(&below), Err(Error::AccessDenied(_))));
+            } else {
+                let (held, epoch) = theirs.writer(&below).unwrap();
+                let found = (held.collection.id, epoch.number);
+                assert_eq!(found, self.model.writer(text), "{text}");
+            }
+            for object in self.written.iter().filter(|object| object.path == text) {
+                let found = keys.iter().any(|(_, _, key)| *key == object.key);
+                let is_later = object.stamp >= member.share.head().sequence;
+                if member.revoked && is_later {
+                    assert!(!found, "{text}: written after access had ended");
+                } else if member.past == Past::HeldBack && object.stamp < member.filed {
+                    assert!(!found, "{text}: written before access was given");
+                } else if !member.revoked {
+                    let at = path(text);
+                    let collection = owner.get(&object.collection).unwrap();
+                    let closed = owner.closed_at(collection, object.epoch, &at);
+                    let is_good = !owner.is_below_floor(collection, object.epoch, &at)
+                        && closed.is_none_or(|closed| closed > object.stamp);
+                    assert!(found || !is_good, "{text}: not found by a member");
+                }
+            }
+        }
+    }
+}
+
+fn run(steps: &[(u8, usize, usize)]) {
+    let mut world = World::new();
+    world.check();
+    for (kind, a, b) in steps {
+        world.step(*kind, *a, *b);
+        world.check();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn owner_and_members_agree_and_who_was_revoked_reads_nothing_new(
+        steps in prop::collection::vec((0u8..12, 0usize..60, 0usize..3), 1..20),
+    ) {
+        run(&steps);
+    }
+}
+
+#[test]
+fn members_follow_across_snapshots() {
+    // Shares and closings right at the entries 64 and 128, and on both sides.
+    run(&[
+        (0, 1, 0),
+        (0, 2, 1),
+        (11, 0, 0),
+        (0, 3, 2),
+        (5, 1, 0),
+        (4, 2, 1),
+        (11, 0, 0),
+        (5, 0, 0),
+        (8, 1, 0),
+        (0, 1, 0),
+        (9, 0, 0),
+    ]);
+}
