@@ -10,8 +10,8 @@
 use futures_util::TryStreamExt;
 use kluis::object_store::memory::InMemory;
 use kluis::{
-    Card, Contact, Error, Granted, Identity, IdentitySuite, Past, Recipient, Result, Terms, Trust,
-    Vault,
+    Address, Card, Check, Contact, DeviceState, Error, Granted, Identity, IdentitySuite,
+    Invitation, MemoryState, Past, Recipient, Result, Terms, Trust, Vault, Verdict,
 };
 use kluis_adversary::{Cut, HostileStore, Lie};
 use kluis_tests::{as_store, contents, options, phrase, plant, read, words};
@@ -745,8 +745,12 @@ async fn a_device_opens_the_vault_with_its_identity() {
         .unwrap();
     let open = |identity: &Arc<Identity>| {
         let (store, identity) = (as_store(&owner.store), Arc::clone(identity));
-        async move { options().open(store, identity).await }
+        let id = owner.vault.id();
+        async move { options().id(id).open(store, identity).await }
     };
+    // Whoever knows the card could have made another vault.
+    let blind = options().open(as_store(&owner.store), Arc::clone(&phone));
+    assert_code(blind.await, "invalid_input", "a vault that is not known");
     let opened = open(&phone).await.unwrap();
     assert_eq!(read(&opened, "a").await.unwrap(), b"a");
     opened.put("b", "b").await.unwrap();
@@ -959,4 +963,83 @@ async fn f14_two_grants_to_one_person_have_nothing_in_common() {
             .windows(8)
             .all(|window| !windows.contains(window))
     );
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_kept_on_the_device_under_a_name() {
+    let owner = owner().await;
+    let bob = identity();
+    let first = owner
+        .vault
+        .share("a/photos", &recipient(&bob, "bob"), Terms::reading())
+        .await
+        .unwrap();
+    let second = owner
+        .vault
+        .share("b/photos", &recipient(&bob, "bob"), Terms::reading())
+        .await
+        .unwrap();
+    owner.vault.put("a/photos/1", "1").await.unwrap();
+    owner.vault.put("b/photos/2", "2").await.unwrap();
+    let address: Address = "s3://bucket/vault".parse().unwrap();
+    let state: Arc<dyn DeviceState> = Arc::new(MemoryState::new());
+    let device = || options().device_state(Arc::clone(&state), &address);
+    let text = first.invitation.at(&address);
+    let (there, invitation) = Invitation::parse_at(&text).unwrap();
+    assert_eq!(there, address.with_id(owner.vault.id()));
+    assert_eq!(invitation, first.invitation);
+
+    let nothing = device().id(owner.vault.id());
+    let nothing = nothing.open(as_store(&owner.store), Arc::clone(&bob));
+    assert_code(nothing.await, "access_denied", "nothing was accepted");
+    let his = device()
+        .open_as(as_store(&owner.store), &bob, &invitation)
+        .await
+        .unwrap();
+    his.accept(&invitation, None).await.unwrap();
+    let his = device()
+        .open_as(as_store(&owner.store), &bob, &second.invitation)
+        .await
+        .unwrap();
+    assert_code(
+        his.accept(&second.invitation, None).await,
+        "already_exists",
+        "a clash",
+    );
+    for bad in ["", "..", "x/y"] {
+        let found = his.accept(&second.invitation, Some(bad)).await;
+        assert_code(found, "invalid_input", bad);
+    }
+    his.accept(&second.invitation, Some("other")).await.unwrap();
+    let again = device()
+        .open(as_store(&owner.store), Arc::clone(&bob))
+        .await
+        .unwrap();
+    assert_eq!(
+        names(&again).await,
+        ["photos/1", "other/2"].map(str::to_owned).into()
+    );
+    let received: Vec<_> = again
+        .received()
+        .unwrap()
+        .into_iter()
+        .map(|r| r.name)
+        .collect();
+    assert_eq!(received, ["other", "photos"]);
+    // One that is taken back leaves the other.
+    owner.vault.revoke(&[first.id]).await.unwrap();
+    let again = device()
+        .open(as_store(&owner.store), Arc::clone(&bob))
+        .await
+        .unwrap();
+    assert_eq!(names(&again).await, ["other/2".to_owned()].into());
+    // A check of the owner's knows letters and bundles.
+    let findings: Vec<_> = owner
+        .vault
+        .check(None, Check::Full)
+        .try_collect()
+        .await
+        .unwrap();
+    let good = findings.iter().filter(|f| matches!(f.verdict, Verdict::Ok));
+    assert_eq!(good.count(), findings.len());
 }

@@ -4,11 +4,12 @@ use crate::access::Control;
 use crate::control::{self, COPIES, Chain, ChainName, HEADER};
 use crate::list::{Decoded, Names};
 use crate::read::{Found, is_object_length};
+use crate::sharing::MAX_BUNDLE;
 use crate::vault::Vault;
 use crate::{Error, Result};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
-use kluis_crypto::{Header, objects_prefix};
+use kluis_crypto::{Header, LetterName, RecordHash, objects_prefix};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use std::sync::Arc;
@@ -52,6 +53,9 @@ pub enum Verdict {
 
 /// A listing, the names in it, and whose it is.
 type Listed = (BoxStream<'static, Result<ObjectMeta>>, Names, Vault);
+
+/// Where grants lie.
+const GRANTS: &str = "k/g/";
 
 /// Objects that are checked at a time.
 const AT_ONCE: usize = 8;
@@ -182,6 +186,12 @@ impl Vault {
     async fn check_control(&self, meta: ObjectMeta, control: &Control) -> Result<Finding> {
         let store_path = meta.location.clone();
         let text = store_path.as_ref();
+        let foreign = || Finding {
+            path: None,
+            store_path: store_path.clone(),
+            size: meta.size,
+            verdict: Verdict::Foreign,
+        };
         let chain = [Chain::Headers, Chain::Ledger]
             .into_iter()
             .find_map(|chain| {
@@ -196,14 +206,11 @@ impl Vault {
                 control::check_claim(self.backend(), chain, sequence).await
             }
             None if COPIES.contains(&text) => self.check_copy(text, control).await,
-            None => {
-                return Ok(Finding {
-                    path: None,
-                    store_path,
-                    size: meta.size,
-                    verdict: Verdict::Foreign,
-                });
-            }
+            None if text.starts_with(GRANTS) => match self.check_grant(text).await? {
+                Some(checked) => checked,
+                None => return Ok(foreign()),
+            },
+            None => return Ok(foreign()),
         };
         let verdict = match checked {
             Ok(()) => Verdict::Ok,
@@ -218,6 +225,27 @@ impl Vault {
             size: meta.size,
             verdict,
         })
+    }
+
+    /// A bundle hashes to its name; a first letter is for its grantee to check.
+    async fn check_grant(&self, text: &str) -> Result<Option<Result<()>>> {
+        let name = text.strip_prefix(GRANTS).unwrap_or_default();
+        if name.parse::<LetterName>().is_ok() {
+            return Ok(Some(Ok(())));
+        }
+        let Ok(hash) = name.parse::<RecordHash>() else {
+            return Ok(None);
+        };
+        let good = match self.backend().record(text, MAX_BUNDLE).await {
+            Err(Error::LimitExceeded { .. }) => false,
+            // Gone since it was listed.
+            other => other?.is_none_or(|record| RecordHash::of(&record.bytes) == hash),
+        };
+        Ok(Some(if good {
+            Ok(())
+        } else {
+            Err(Error::tampered("the letters of a change of keys"))
+        }))
     }
 
     async fn check_copy(&self, text: &str, control: &Control) -> Result<()> {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 /// The longest bundle of letters.
-const MAX_BUNDLE: usize = 64 << 20;
+pub(crate) const MAX_BUNDLE: usize = 64 << 20;
 
 /// What somebody needs to accept a grant, beside the store and their identity. It
 /// holds no key, but pins the vault and the grantor: hand it over on a way that the
@@ -304,7 +304,7 @@ impl Vault {
         self.share_with(Some(folder), recipient, terms).await
     }
 
-    /// Gives somebody access to everything in the vault; not to its keys slots, its
+    /// Gives somebody access to everything in the vault; not to its key slots, its
     /// address book, or the right to decide.
     ///
     /// # Errors
@@ -492,11 +492,9 @@ impl Vault {
         };
         let of_it = |accepted: &&Accepted| accepted.letter == invitation.letter;
         let here = member.accepted.iter().find(of_it);
-        let name = match (name, here) {
-            (Some(name), _) => name.to_owned(),
-            (None, Some(here)) => here.name.clone(),
-            (None, None) => return Err(wrong_invitation()),
-        };
+        let share = here.and_then(|here| member.shares.get(&here.name));
+        let share = share.ok_or_else(wrong_invitation)?;
+        let name = name.map_or_else(|| own_name(share), str::to_owned);
         if path(&name)?.segments().count() != 1 {
             return Err(Error::invalid("the name of a shared folder has no `/`"));
         }
@@ -571,10 +569,15 @@ pub(crate) async fn open(
         if known.iter().any(|other| other.letter == accepted.letter) {
             continue;
         }
-        let name = match (&*accepted.name, share.name()) {
-            ("", "") => "vault".to_owned(),
-            ("", name) => name.to_owned(),
-            (name, _) => name.to_owned(),
+        let name = match &*accepted.name {
+            "" => own_name(&share),
+            name => name.to_owned(),
+        };
+        // Two folders of one name: the one that was not kept yet waits for another.
+        let name = if accepted.name.is_empty() && shares.contains_key(&name) {
+            accepted.letter.to_string()
+        } else {
+            name
         };
         match follow(store, share, &entries).await {
             Ok(share) => {
@@ -601,6 +604,14 @@ pub(crate) async fn open(
             head: fetched.head(),
         }),
     })
+}
+
+/// The name that a shared folder has unless another is chosen.
+fn own_name(share: &Share) -> String {
+    match share.name() {
+        "" => "vault".to_owned(),
+        name => name.to_owned(),
+    }
 }
 
 /// The first letter of a grant, from who it has to be.

@@ -155,7 +155,11 @@ impl VaultOptions {
         .await
     }
 
-    /// Opens a vault. Costs one Argon2id run for each slot of the credential's
+    /// Opens a vault: by a credential of its owner, or by an identity with which
+    /// folders were shared (see [`Vault::accept`]) or that is a device of the owner. An
+    /// identity opens only a vault whose id is known.
+    ///
+    /// Costs one Argon2id run for each slot of the credential's
     /// kind that is tried, and two round trips if nothing has to be repaired.
     ///
     /// # Errors
@@ -295,6 +299,13 @@ impl FoundVault {
     }
 
     async fn unlock_once(self, credential: Arc<Credential>) -> Result<Vault> {
+        // Whoever knows the card of an identity can make a vault that it opens.
+        let is_known = self.options.id.is_some() || self.pins.is_some();
+        if matches!(*credential, Credential::Identity(_)) && !is_known {
+            return Err(Error::invalid(
+                "an identity opens only a vault that is known: give the address with its #id",
+            ));
+        }
         let (store, found) = (self.store, self.found);
         let (ceiling, header) = (self.options.ceiling, found.header.clone());
         let tried = Arc::clone(&credential);
@@ -304,8 +315,8 @@ impl FoundVault {
             // Not a device of the owner; a person with whom something was shared.
             (Err(kluis_crypto::Error::WrongCredentials), Credential::Identity(identity)) => {
                 let fetched = self.fetched?;
-                let mut accepted = self.options.accepted.clone();
-                accepted.extend(self.pins.iter().flat_map(|pins| pins.accepted.clone()));
+                let kept = self.pins.iter().flat_map(|pins| pins.accepted.clone());
+                let accepted = kept.chain(self.options.accepted.clone()).collect();
                 let member = (Arc::clone(identity), accepted);
                 let control = sharing::open(&store, found, fetched, self.pins, member).await?;
                 return Vault::assemble(store, self.options, control, self.looked).await;
