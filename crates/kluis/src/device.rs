@@ -239,14 +239,15 @@ impl Device {
 }
 
 impl Device {
-    /// Remembers a grant that was accepted; one of the same name is replaced.
+    /// Remembers a grant that was accepted, under this name alone.
     pub(crate) async fn accept(&self, accepted: Accepted) -> Result<()> {
         let Self { state, address } = self.clone();
         let saved = blocking(move || {
             let mut pins = state
                 .load(&address)?
                 .ok_or_else(|| io::Error::other("the vault is not known here yet"))?;
-            pins.accepted.retain(|other| other.name != accepted.name);
+            pins.accepted
+                .retain(|other| other.name != accepted.name && other.letter != accepted.letter);
             pins.accepted.push(accepted);
             state.save(&address, &pins)
         });

@@ -289,6 +289,14 @@ impl Error {
     }
 }
 
+/// What the core says of something that the caller gave it: a card, the text of an
+/// identity, a phrase.
+impl From<kluis_crypto::Error> for Error {
+    fn from(error: kluis_crypto::Error) -> Self {
+        Self::core(error, "what was given")
+    }
+}
+
 /// What the operating system said of a store that is a folder; without the path,
 /// which its own error names.
 fn disk_fault(error: &object_store::Error) -> Option<io::Error> {

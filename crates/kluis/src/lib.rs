@@ -76,8 +76,8 @@ pub use device::{DeviceState, FileState, MemoryState};
 pub use error::{Error, Result};
 pub use kluis_crypto::{
     Accepted, Card, Contact, Credential, Fingerprint, GrantId, Identity, IdentityFile,
-    IdentitySuite, KdfParams, Keyfile, LetterName, Password, Past, Pins, Recipient, RecoveryKit,
-    RecoveryPhrase, SlotId, SlotKind, Terms, Trust, VaultId,
+    IdentitySuite, KdfCeiling, KdfParams, Keyfile, LetterName, Password, Past, Pins, Recipient,
+    RecoveryKit, RecoveryPhrase, SlotId, SlotKind, Terms, Trust, VaultId,
 };
 pub use list::{Listing, Unlisted};
 pub use object::{ObjectInfo, PutOptions};

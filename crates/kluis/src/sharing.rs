@@ -9,8 +9,9 @@ use crate::vault::{Vault, VaultOptions};
 use crate::{Address, Error, Result};
 use futures_util::future::try_join_all;
 use kluis_crypto::{
-    Accepted, Card, Contact, Decision, Entry, Fingerprint, GrantId, GrantRecord, Identity, Ledger,
-    LetterName, Pins, Recipient, Share, Terms, VaultId, VaultPath, bundle_path,
+    Accepted, Card, Contact, Decision, Entry, Fingerprint, GrantId, GrantRecord, Identity,
+    IdentitySuite, Ledger, LetterName, Pins, Recipient, Share, Terms, VaultId, VaultPath,
+    bundle_path,
 };
 use object_store::ObjectStore;
 use std::collections::BTreeMap;
@@ -35,6 +36,11 @@ pub struct Invitation {
 }
 
 impl Invitation {
+    /// Where the grant's letter lies.
+    pub fn letter(&self) -> LetterName {
+        self.letter
+    }
+
     /// The vault that it leads into.
     pub fn vault(&self) -> VaultId {
         self.vault
@@ -143,6 +149,8 @@ pub struct Grant {
     pub fingerprint: Fingerprint,
     /// The folder; none for the whole vault.
     pub folder: Option<String>,
+    /// How it was sealed.
+    pub suite: IdentitySuite,
     /// What was given.
     pub terms: Terms,
     /// When it was given, by the owner's clock.
@@ -158,6 +166,7 @@ impl Grant {
             to: record.to().to_owned(),
             fingerprint: record.card().fingerprint(),
             folder: record.folder().map(|folder| folder.as_str().to_owned()),
+            suite: record.card().suite(),
             terms: record.terms().clone(),
             given: from_micros(record.time()),
             filed: record.filed(),
@@ -224,6 +233,8 @@ pub struct Received {
     pub name: String,
     /// Names the grant, for its owner too.
     pub id: GrantId,
+    /// Where its first letter lies, as its invitation has it.
+    pub letter: LetterName,
     /// Who gave it.
     pub grantor: Fingerprint,
     /// What was given.
@@ -379,13 +390,19 @@ impl Vault {
         let Access::Member(member) = &control.access else {
             return Ok(Vec::new());
         };
-        let received = |(name, share): (&String, &Share)| Received {
-            name: name.clone(),
-            id: share.id(),
-            grantor: share.grantor().fingerprint(),
-            terms: share.terms().clone(),
+        let received = |accepted: &Accepted| {
+            let share = member.shares.get(&accepted.name)?;
+            Some(Received {
+                name: accepted.name.clone(),
+                id: share.id(),
+                letter: accepted.letter,
+                grantor: accepted.grantor,
+                terms: share.terms().clone(),
+            })
         };
-        Ok(member.shares.iter().map(received).collect())
+        let mut all: Vec<_> = member.accepted.iter().filter_map(received).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
     }
 
     /// Who else than the owner could read or write a path, or anything in the vault,
@@ -494,16 +511,17 @@ impl Vault {
         let here = member.accepted.iter().find(of_it);
         let share = here.and_then(|here| member.shares.get(&here.name));
         let share = share.ok_or_else(wrong_invitation)?;
-        let name = name.map_or_else(|| own_name(share), str::to_owned);
-        if path(&name)?.segments().count() != 1 {
-            return Err(Error::invalid("the name of a shared folder has no `/`"));
-        }
         let device = self
             .device()
             .ok_or_else(|| Error::invalid("this device keeps no state to accept a grant in"))?;
         let known = device.load().await?;
-        let mut others = known.iter().flat_map(|pins| &pins.accepted);
-        if others.any(|other| other.name == name && !of_it(&other)) {
+        let others = || known.iter().flat_map(|pins| &pins.accepted);
+        let kept = others().find(of_it).map(|kept| &*kept.name);
+        let name = name.or(kept).map_or_else(|| own_name(share), str::to_owned);
+        if path(&name)?.segments().count() != 1 {
+            return Err(Error::invalid("the name of a shared folder has no `/`"));
+        }
+        if others().any(|other| other.name == name && !of_it(&other)) {
             return Err(Error::AlreadyExists { path: name });
         }
         device.accept(invitation.accepted(&name)).await
