@@ -68,6 +68,10 @@ pub(crate) struct Secrets {
     /// The keyfile that is needed beside the password; `init` makes it if it does not exist
     #[arg(long, global = true, value_name = "FILE", help_heading = "Vault")]
     pub(crate) keyfile: Option<PathBuf>,
+    /// Open with the identity in FILE instead of a password; the password is then that of the
+    /// file. Otherwise KLUIS_IDENTITY
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Vault")]
+    pub(crate) identity: Option<PathBuf>,
     /// Open with the recovery phrase, asked for on the terminal
     #[arg(long, global = true, help_heading = "Vault")]
     pub(crate) recovery_phrase: bool,
@@ -141,6 +145,27 @@ pub(crate) enum Verb {
     /// Export or restore the vault's header, whose loss would lose everything
     #[command(subcommand)]
     Recovery(Recovery),
+    /// Make and show identities: what others share with
+    #[command(subcommand)]
+    Identity(IdentityVerb),
+    /// Manage the vault's address book: whose card is whose
+    #[command(subcommand)]
+    Contact(ContactVerb),
+    /// Give a contact access to a folder, now and for what is written to it later
+    ///
+    /// Prints the invitation that the contact needs beside an identity and credentials of the
+    /// store. It holds no key, but says whose grant it is: hand it over on a way that the provider
+    /// does not control.
+    Share(ShareArgs),
+    /// List what was shared: with whom, or with whom it was shared from
+    Shares,
+    /// Take access back
+    ///
+    /// What is written from then on is out of reach. What was written before stays readable to
+    /// whoever has the keys and gets at the bytes, until it is written again.
+    Revoke(Revoke),
+    /// Accept what somebody shared, with --identity
+    Accept(Accept),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Print a manual page
@@ -332,6 +357,126 @@ pub(crate) enum Recovery {
         /// The kit, or `-` for stdin
         file: PathBuf,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IdentityVerb {
+    /// Make an identity, in a new file under a password
+    New {
+        /// The new file
+        file: PathBuf,
+        /// X25519 alone, for peers that cannot do better: what is shared with it can be recorded
+        /// today and read by a quantum computer later
+        #[arg(long)]
+        classical: bool,
+        #[command(flatten)]
+        kdf: KdfArgs,
+    },
+    /// Show the fingerprint: 12 words, and on a terminal a QR code of them
+    Show {
+        /// An identity file or a card [default: that of --identity, else the vault's own card]
+        file: Option<PathBuf>,
+    },
+    /// Print the card, which others need to share with this identity. It is public
+    Export {
+        /// An identity file or a card [default: that of --identity, else the vault's own card]
+        file: Option<PathBuf>,
+        /// Write it into a new file instead
+        #[arg(long, value_name = "CARD")]
+        out: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContactVerb {
+    /// Add somebody's card, or the one that a contact has now
+    Add {
+        /// What to call them
+        name: String,
+        /// The card that `kluis identity export` wrote, or `-` for stdin
+        card: PathBuf,
+    },
+    /// List the contacts, and whether anybody has verified them
+    List,
+    /// Compare a contact's fingerprint with the 12 words that they read out
+    Verify {
+        /// The contact
+        name: String,
+        /// The 12 words; asked for on the terminal if they are left out
+        words: Vec<String>,
+        /// Trust the card as it came, without comparing
+        #[arg(long, conflicts_with = "words")]
+        trust: bool,
+        /// Do not ask before --trust
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Forget a contact. What was shared with them stays shared
+    Remove {
+        /// The contact
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShareArgs {
+    /// The folder; `:` is the whole vault
+    pub(crate) path: OsString,
+    /// Whom, by their name among the contacts
+    pub(crate) contact: String,
+    /// Writing and deleting too
+    #[arg(long)]
+    pub(crate) write: bool,
+    /// Not before TIME: a date, or RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Not after TIME: a date, whose whole day counts in UTC, or RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// What it is for, for the list of shares
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) purpose: String,
+    /// Nothing of what was written before
+    #[arg(long)]
+    pub(crate) from_now: bool,
+    /// Print an S3 policy for the contact's own credentials too: of an identity, or, with
+    /// PRINCIPAL, of the bucket
+    #[arg(long, value_name = "PRINCIPAL", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) policy: Option<String>,
+    /// Share with an identity of X25519 alone, although it can be recorded today and read by a
+    /// quantum computer later
+    #[arg(long)]
+    pub(crate) allow_classical: bool,
+    /// Do not ask before the whole vault is shared
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// The grants, by their ids or enough of their beginnings
+    #[arg(required = true, value_name = "GRANT")]
+    pub(crate) grants: Vec<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Accept {
+    /// What `kluis share` printed
+    pub(crate) invitation: String,
+    /// The name that the folder gets here [default: its own]
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -33,9 +33,7 @@ pub(crate) struct VaultConfig {
     pub(crate) password_command: Option<String>,
     pub(crate) password_file: Option<PathBuf>,
     pub(crate) keyfile: Option<PathBuf>,
-    /// Read by the commands of sharing; here so that one file serves all versions.
-    #[serde(rename = "identity")]
-    pub(crate) _identity: Option<PathBuf>,
+    pub(crate) identity: Option<PathBuf>,
 }
 
 impl Config {
@@ -76,10 +74,12 @@ impl Config {
                     "use letters, digits, - and _, at least two",
                 ));
             }
-            for path in [&mut vault.password_file, &mut vault.keyfile]
-                .into_iter()
-                .flatten()
-            {
+            let files = [
+                &mut vault.password_file,
+                &mut vault.keyfile,
+                &mut vault.identity,
+            ];
+            for path in files.into_iter().flatten() {
                 *path = from_home(path);
             }
             if vault.url.starts_with("~/") {
@@ -91,6 +91,7 @@ impl Config {
             let local = !vault.url.contains("://");
             if relative(&vault.password_file)
                 || relative(&vault.keyfile)
+                || relative(&vault.identity)
                 || (local && !vault.url.starts_with('/'))
             {
                 let message = format!("[vault.{name}] has a relative path");
@@ -144,6 +145,7 @@ mod tests {
             "default = 1",
             "[vault.ab]\nurl = \"./x\"",
             "[vault.ab]\nurl = \"/x\"\nkeyfile = \"k\"",
+            "[vault.ab]\nurl = \"/x\"\nidentity = \"i\"",
             "[vault.ab]\nurl = \"/x\"\npassword = \"hunter2\"",
             "[vault.a]\nurl = \"/x\"",
             "[vault.ab]",

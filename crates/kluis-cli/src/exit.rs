@@ -113,6 +113,16 @@ impl Failure {
         Self::usage(error.to_string(), "correct it and run the command again")
     }
 
+    /// What is wrong with a file of the user's: a card or an identity.
+    pub(crate) fn file(error: impl Into<kluis::Error>, what: &str) -> Self {
+        let mut failure = Self::from(error.into());
+        if &*failure.code == "tampered" {
+            failure.message = format!("it is damaged or altered, or not {what}");
+            "get it once more from whoever made it".clone_into(&mut failure.hint);
+        }
+        failure
+    }
+
     /// Objects that a listing cannot name, if there are any: they are there, and
     /// whoever works on a whole folder must not believe that they were reached.
     pub(crate) fn nameless(count: u64) -> Option<Self> {

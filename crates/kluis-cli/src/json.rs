@@ -38,6 +38,31 @@ pub(crate) enum Message<'a> {
         store_path: &'a str,
         size: u64,
     },
+    Identity {
+        fingerprint: String,
+        suite: &'a str,
+        created: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        card: Option<String>,
+    },
+    Contact {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        action: Option<&'a str>,
+        name: &'a str,
+        trust: &'a str,
+        fingerprint: String,
+        suite: &'a str,
+    },
+    Grant(Box<GrantMessage<'a>>),
+    Invitation {
+        invitation: &'a str,
+        grant: String,
+        prefixes: PrefixesMessage<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        policy: Option<&'a serde_json::Value>,
+    },
     Progress {
         bytes_done: u64,
         bytes_total: Option<u64>,
@@ -54,6 +79,49 @@ pub(crate) enum Message<'a> {
         message: &'a str,
         hint: &'a str,
     },
+}
+
+/// What somebody may do with what, from either side.
+#[derive(Debug, Serialize)]
+pub(crate) struct GrantMessage<'a> {
+    /// `given`, `received`, `ended`; what was done to it where something was.
+    pub(crate) state: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
+    /// Empty for the whole vault.
+    pub(crate) path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) grantor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fingerprint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) suite: Option<&'a str>,
+    #[serde(flatten)]
+    pub(crate) terms: Option<TermsMessage<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) given: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct TermsMessage<'a> {
+    pub(crate) write: bool,
+    pub(crate) past: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<String>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) purpose: &'a str,
+}
+
+/// What the grantee's own credentials have to reach, below the vault's prefix.
+#[derive(Debug, Serialize)]
+pub(crate) struct PrefixesMessage<'a> {
+    pub(crate) read: &'a [String],
+    pub(crate) list: &'a [String],
+    pub(crate) write: &'a [String],
 }
 
 /// What is known about one object; what a command does not know is left out.

@@ -9,12 +9,13 @@ use crate::args::{NewSecrets, Secrets};
 use crate::config::VaultConfig;
 use crate::exit::{Exit, Failure, Result};
 use crate::terminal;
-use kluis::{Credential, Keyfile, Password, RecoveryPhrase};
+use kluis::{Credential, Identity, IdentityFile, KdfCeiling, Keyfile, Password, RecoveryPhrase};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// What opens a vault, kept so that a credential can be made more than once.
@@ -22,6 +23,7 @@ pub(crate) enum Secret {
     Password(Zeroizing<String>),
     PasswordAndKeyfile(Zeroizing<String>, Zeroizing<Vec<u8>>),
     RecoveryPhrase(Zeroizing<String>),
+    Identity(Arc<Identity>),
 }
 
 impl Secret {
@@ -35,6 +37,7 @@ impl Secret {
             Self::RecoveryPhrase(words) => {
                 Credential::RecoveryPhrase(RecoveryPhrase::parse(words).map_err(Failure::core)?)
             }
+            Self::Identity(identity) => Credential::Identity(Arc::clone(identity)),
         })
     }
 }
@@ -69,7 +72,32 @@ impl Secrets {
             let message = "a recovery phrase opens a vault by itself, without a keyfile";
             return Err(Failure::usage(message, "leave out --keyfile"));
         }
+        if self.identity.is_some() && (phrase > 0 || self.keyfile.is_some()) {
+            let message = "an identity opens a vault by itself, with the password of its file";
+            let hint = "leave out --identity, or what opens the vault in another way";
+            return Err(Failure::usage(message, hint));
+        }
         Ok(())
+    }
+
+    /// The identity of flag or environment; another way in on the command line wins
+    /// over the environment.
+    pub(crate) fn given_identity(&self) -> Option<PathBuf> {
+        let environment = || {
+            let otherwise = self.recovery_phrase
+                || self.recovery_phrase_file.is_some()
+                || self.keyfile.is_some();
+            let file = variable("KLUIS_IDENTITY").map(PathBuf::from);
+            file.filter(|_| !otherwise)
+        };
+        self.identity.clone().or_else(environment)
+    }
+
+    fn identity(&self, config: Option<&VaultConfig>) -> Option<PathBuf> {
+        let otherwise =
+            self.recovery_phrase || self.recovery_phrase_file.is_some() || self.keyfile.is_some();
+        let configured = || config?.identity.clone().filter(|_| !otherwise);
+        self.given_identity().or_else(configured)
     }
 
     fn password_sources(&self) -> Vec<Source> {
@@ -102,6 +130,10 @@ impl Secrets {
         config: Option<&VaultConfig>,
         given: &GivenPassword,
     ) -> Result<Secret> {
+        if let Some(path) = self.identity(config) {
+            let identity = self.open_identity(&path, config, given).await?;
+            return Ok(Secret::Identity(identity));
+        }
         if let Some(path) = &self.recovery_phrase_file {
             return Ok(Secret::RecoveryPhrase(
                 read_text(&Source::File(path.clone())).await?,
@@ -116,17 +148,80 @@ impl Secrets {
             .as_deref()
             .or_else(|| config?.keyfile.as_deref());
         let keyfile = keyfile.map(read_keyfile).transpose()?;
+        let question = format!("Password for {label}: ");
+        let password = self.password(&question, config, given).await?;
+        Ok(with_keyfile(password, keyfile))
+    }
+
+    /// The identity in a file, under the password of flag, environment,
+    /// configuration or terminal.
+    pub(crate) async fn open_identity(
+        &self,
+        path: &Path,
+        config: Option<&VaultConfig>,
+        given: &GivenPassword,
+    ) -> Result<Arc<Identity>> {
+        let shown = path.display().to_string();
+        let file = read_identity(path)?;
+        let question = format!("Password of the identity file {shown}: ");
+        let password = self.password(&question, config, given).await?;
+        let open = move || file.open(&Password::new(&password), KdfCeiling::default());
+        let opened = tokio::task::spawn_blocking(open).await;
+        match opened.map_err(|_| Failure::interrupted())? {
+            Ok(identity) => Ok(Arc::new(identity)),
+            Err(error) => {
+                let mut failure = Failure::file(error, "an identity file").at(shown);
+                if failure.exit == Exit::WrongCredentials {
+                    failure.message = "wrong password of the identity file".to_owned();
+                    "try again; it is not the password of the vault".clone_into(&mut failure.hint);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    async fn password(
+        &self,
+        question: &str,
+        config: Option<&VaultConfig>,
+        given: &GivenPassword,
+    ) -> Result<Zeroizing<String>> {
         let configured = || {
             let config = config?;
             let file = config.password_file.clone().map(Source::File);
             file.or_else(|| config.password_command.clone().map(Source::Command))
         };
-        let password = match (self.given_password(), configured()) {
-            (Some(source), _) => given.get_or_try_init(|| read_text(&source)).await?.clone(),
-            (None, Some(source)) => read_text(&source).await?,
-            (None, None) => ask(&format!("Password for {label}: ")).await?,
-        };
-        Ok(with_keyfile(password, keyfile))
+        match (self.given_password(), configured()) {
+            (Some(source), _) => Ok(given.get_or_try_init(|| read_text(&source)).await?.clone()),
+            (None, Some(source)) => read_text(&source).await,
+            (None, None) => ask(question).await,
+        }
+    }
+
+    /// The password of an identity file that is being made: asked twice.
+    pub(crate) async fn create_for_identity(&self, file: &Path) -> Result<Zeroizing<String>> {
+        let others = [
+            (self.recovery_phrase, "--recovery-phrase"),
+            (
+                self.recovery_phrase_file.is_some(),
+                "--recovery-phrase-file",
+            ),
+            (self.keyfile.is_some(), "--keyfile"),
+            (self.identity.is_some(), "--identity"),
+        ];
+        if let Some((_, flag)) = others.iter().find(|(given, _)| *given) {
+            let message = "a new identity file is protected by a password alone";
+            return Err(Failure::usage(message, format!("leave out {flag}")));
+        }
+        let question = format!("Password of the new identity file {}: ", file.display());
+        self.new_password(&question).await
+    }
+
+    async fn new_password(&self, question: &str) -> Result<Zeroizing<String>> {
+        match self.given_password() {
+            Some(source) => read_text(&source).await,
+            None => ask_twice(question).await,
+        }
     }
 
     /// The password of a vault that is being made: asked twice. A keyfile
@@ -139,10 +234,12 @@ impl Secrets {
                 "add a phrase later: `kluis key add --new-recovery-phrase`",
             ));
         }
-        let password = match self.given_password() {
-            Some(source) => read_text(&source).await?,
-            None => ask_twice(&format!("Password for the new vault {label}: ")).await?,
-        };
+        if self.identity.is_some() {
+            let message = "a new vault begins with a password";
+            return Err(Failure::usage(message, "leave out --identity"));
+        }
+        let question = format!("Password for the new vault {label}: ");
+        let password = self.new_password(&question).await?;
         let keyfile = self
             .keyfile
             .as_deref()
@@ -350,6 +447,28 @@ fn run(command: &str) -> Result<Zeroizing<Vec<u8>>> {
         return Err(failed(format!("failed ({status})")));
     }
     bytes
+}
+
+/// The identity file at a path; no password is needed to know whose it is.
+pub(crate) fn read_identity(path: &Path) -> Result<IdentityFile> {
+    let shown = path.display().to_string();
+    let text = read_public(path, IdentityFile::MAX_TEXT, "an identity file")?;
+    IdentityFile::parse(&text).map_err(|e| Failure::file(e, "an identity file").at(shown))
+}
+
+/// A file of a text that is no secret by itself, or `-` for stdin.
+pub(crate) fn read_public(path: &Path, longest: usize, what: &str) -> Result<String> {
+    let shown = path.display().to_string();
+    let failed = |e: io::Error| Failure::io(format!("cannot read {shown}"), &e);
+    let text = if path.as_os_str() == "-" {
+        crate::config::read_text(io::stdin(), longest)
+    } else {
+        File::open(path).and_then(|file| crate::config::read_text(file, longest))
+    };
+    text.map_err(failed)?.ok_or_else(|| {
+        let hint = "give the file that `kluis identity` wrote";
+        Failure::usage(format!("it is not {what}"), hint).at(shown.clone())
+    })
 }
 
 pub(crate) fn read_keyfile(path: &Path) -> Result<Zeroizing<Vec<u8>>> {

@@ -7,7 +7,7 @@ use crate::exit::{Exit, Failure, Result};
 use crate::secrets::{GivenPassword, Secret};
 use crate::store::Store;
 use crate::terminal::Terminal;
-use kluis::{Address, FileState, Vault, VaultOptions};
+use kluis::{Address, DeviceState, FileState, Vault, VaultOptions};
 use rustix::fs::Mode;
 use std::ffi::{OsStr, OsString};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +29,51 @@ pub(crate) struct Opened {
     pub(crate) store: Store,
     pub(crate) secret: Secret,
     pub(crate) address: Address,
+    /// The names of folders that were accepted on this device and that are taken
+    /// back, beside others that are not.
+    pub(crate) ended: Vec<String>,
+}
+
+impl Opened {
+    /// A folder that was taken back is denied, not absent.
+    fn check(&self, path: &VaultPath) -> Result<()> {
+        let name = path.path.split('/').next().unwrap_or_default();
+        if !self.ended.iter().any(|ended| ended == name) {
+            return Ok(());
+        }
+        let message = format!("no access to what was shared as {name:?}: it was taken back");
+        let failure = Failure::new(Exit::Denied, "access_denied", message, MEMBER_HINT);
+        Err(failure.at(path.to_string()))
+    }
+}
+
+const MEMBER_HINT: &str = "ask whoever shared it for a new invitation, and accept that";
+
+/// What goes wrong when a vault of somebody else is opened.
+pub(crate) fn as_member(error: kluis::Error) -> Failure {
+    let denied = matches!(error, kluis::Error::AccessDenied { .. });
+    let mut failure = Failure::from(error);
+    if denied {
+        format!("{MEMBER_HINT}; or check the credentials of the store")
+            .clone_into(&mut failure.hint);
+    }
+    failure
+}
+
+/// Those of the accepted grants that are not in force any more.
+async fn ended(vault: &Vault, address: &Address) -> Result<Vec<String>> {
+    let received = vault.received()?;
+    let Some(state) = device_state().filter(|_| !received.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let url = address.url().to_string();
+    let load = tokio::task::spawn_blocking(move || state.load(&url)).await;
+    let pins = load
+        .map_err(|_| Failure::interrupted())?
+        .map_err(|e| Failure::io("cannot use what this device remembers", &e))?;
+    let accepted = pins.into_iter().flat_map(|pins| pins.accepted);
+    let gone = accepted.filter(|accepted| !received.iter().any(|r| r.letter == accepted.letter));
+    Ok(gone.map(|accepted| accepted.name).collect())
 }
 
 /// One run of the command.
@@ -135,6 +180,11 @@ impl Session {
         } else {
             Self::folder_address(url)?
         };
+        Self::at_address(&address, config)
+    }
+
+    /// The vault at an address.
+    pub(crate) fn at_address(address: &Address, config: Option<VaultConfig>) -> Result<Target> {
         // One place has one address, or it would be pinned twice.
         let mut url = address.url().clone();
         let path = url.path().trim_end_matches('/').to_owned();
@@ -179,12 +229,18 @@ impl Session {
             .secrets
             .unlock(&target.label, target.config.as_ref(), self.cache())
             .await?;
-        let vault = found.unlock(secret.credential()?).await.map_err(failed)?;
+        let unlocked = found.unlock(secret.credential()?).await;
+        let vault = unlocked.map_err(|error| match secret {
+            Secret::Identity(_) => as_member(error).at(target.label.clone()),
+            _ => failed(error),
+        })?;
+        let ended = ended(&vault, &target.address).await?;
         Ok(Opened {
             vault,
             store,
             secret,
             address: target.address.clone(),
+            ended,
         })
     }
 
@@ -197,7 +253,9 @@ impl Session {
     /// The vault that a path is in.
     pub(crate) async fn open_for(&self, path: &VaultPath) -> Result<Opened> {
         let target = self.target(path).await?;
-        self.open(&target).await
+        let opened = self.open(&target).await?;
+        opened.check(path)?;
+        Ok(opened)
     }
 
     /// As `open_for`, but each vault of a command is opened once.
@@ -209,6 +267,7 @@ impl Session {
                 .map(|(_, opened)| opened.clone())
         };
         if let Some(opened) = known(&self.opened.lock().unwrap_or_else(PoisonError::into_inner)) {
+            opened.check(path)?;
             return Ok(opened);
         }
         let opened = Arc::new(self.open_for(path).await?);

@@ -73,6 +73,15 @@ impl Terminal {
         self.line(text);
     }
 
+    /// What a question is about: who is asked sees it, `-q` or not.
+    pub(crate) fn before_asking(&self, text: &str, answered: bool) {
+        if answered {
+            self.note(text);
+        } else {
+            self.line(text);
+        }
+    }
+
     /// What lies in the store and is not of the vault: no failure, and nothing
     /// that should stay unsaid.
     pub(crate) fn foreign(&self, count: u64, place: &str) {
@@ -298,6 +307,19 @@ pub(crate) fn tell_tty(text: &str) {
     if let Some(mut tty) = open_tty() {
         let _ = writeln!(tty, "{}", sanitize(text));
     }
+}
+
+/// Asks for a line that is shown as it is typed.
+pub(crate) async fn ask_visible(question: &str) -> Option<Result<String>> {
+    let mut tty = open_tty()?;
+    let question = sanitize(question).into_owned();
+    let ask = move || {
+        let failed = |e: io::Error| Failure::io("cannot read from the terminal", &e);
+        tty.write_all(question.as_bytes()).map_err(failed)?;
+        let answer = read_line(tty).map_err(failed)?;
+        Ok(answer.to_string())
+    };
+    Some(off_runtime(ask).await)
 }
 
 /// A yes or no. Without a terminal it is a usage error that names `--yes`.

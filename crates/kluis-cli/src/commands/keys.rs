@@ -133,13 +133,11 @@ async fn new_secret(opened: &Opened, new: &NewSecrets) -> Result<Secret> {
 pub(super) async fn passwd(session: &Session, args: Passwd) -> Result<()> {
     args.new.check()?;
     let opened = session.open_default().await?;
+    let kdf = cost(&opened, &args.kdf)?;
     let secret = new_secret(&opened, &args.new).await?;
     if let Secret::RecoveryPhrase(_) = opened.secret {
         // The phrase stays; which of the passwords was forgotten only the user knows.
-        opened
-            .vault
-            .add_slot(secret.credential()?, cost(&opened, &args.kdf)?)
-            .await?;
+        opened.vault.add_slot(secret.credential()?, kdf).await?;
         session.terminal.note(
             "the new password was added; hint: remove the forgotten one with `kluis key list` and `kluis key remove`",
         );
@@ -147,7 +145,7 @@ pub(super) async fn passwd(session: &Session, args: Passwd) -> Result<()> {
     }
     opened
         .vault
-        .change_password(secret.credential()?, cost(&opened, &args.kdf)?)
+        .change_password(secret.credential()?, kdf)
         .await?;
     session.terminal.note(
         "the password was changed; hint: old copies of the header still open with the old one, `kluis key rotate` makes them useless for what is newly written",
@@ -222,6 +220,7 @@ async fn add(session: &Session, new: &NewSecrets, phrase: bool, kdf: &KdfArgs) -
         return Err(Failure::usage(message, "add them one after the other"));
     }
     let opened = session.open_default().await?;
+    let kdf = cost(&opened, kdf)?;
     let secret = if phrase {
         let phrase = RecoveryPhrase::generate().map_err(Failure::core)?;
         Secret::RecoveryPhrase(phrase.expose_words())
@@ -234,10 +233,7 @@ async fn add(session: &Session, new: &NewSecrets, phrase: bool, kdf: &KdfArgs) -
         )
         .await?
     };
-    let added = opened
-        .vault
-        .add_slot(secret.credential()?, cost(&opened, kdf)?)
-        .await?;
+    let added = opened.vault.add_slot(secret.credential()?, kdf).await?;
     if let Secret::RecoveryPhrase(words) = &secret {
         print_phrase(session, words)?;
     }

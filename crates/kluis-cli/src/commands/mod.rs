@@ -1,12 +1,15 @@
 //! One module for each family of verbs.
 
 mod check;
+mod contacts;
 mod copy;
+mod identity;
 mod keys;
 mod list;
 mod print;
 mod read;
 mod remove;
+mod sharing;
 
 use crate::args::Verb;
 use crate::exit::Result;
@@ -25,6 +28,12 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> Result<()> {
         Verb::Passwd(args) => keys::passwd(session, args).await,
         Verb::Key(args) => keys::key(session, args).await,
         Verb::Recovery(args) => keys::recovery(session, args).await,
+        Verb::Identity(verb) => identity::identity(session, verb).await,
+        Verb::Contact(verb) => contacts::contact(session, verb).await,
+        Verb::Share(args) => sharing::share(session, args).await,
+        Verb::Shares => sharing::shares(session).await,
+        Verb::Revoke(args) => sharing::revoke(session, args).await,
+        Verb::Accept(args) => sharing::accept(session, args).await,
         Verb::Completions(args) => print::completions(&args),
         Verb::Man(args) => print::man(&args),
     }

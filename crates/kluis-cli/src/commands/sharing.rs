@@ -1,0 +1,587 @@
+//! `share`, `shares`, `revoke` and `accept`.
+
+use super::contacts::{find, untrusted};
+use super::identity::suite_name;
+use crate::address::VaultPath;
+use crate::args::{Accept, Revoke, ShareArgs};
+use crate::exit::{Exit, Failure, Result};
+use crate::json::{GrantMessage, PrefixesMessage, TermsMessage};
+use crate::secrets::Secret;
+use crate::session::{Opened, Session, as_member};
+use crate::store::Store;
+use crate::terminal::{Message, Output, confirm, rfc3339};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use futures_util::TryStreamExt;
+use kluis::{Grant, Granted, Invitation, Past, Received, Terms, Trust};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+use url::Url;
+
+/// What a shared folder is to who has the vault.
+fn given_path(folder: Option<&str>) -> String {
+    format!(":{}", folder.unwrap_or_default())
+}
+
+pub(super) async fn share(session: &Session, args: ShareArgs) -> Result<()> {
+    let path = VaultPath::parse(&args.path)?;
+    let terms = terms(&args)?;
+    let target = session.target(&path).await?;
+    if args.policy.is_some() && target.address.url().scheme() != "s3" {
+        let message = "a policy is made for a vault on s3:// only";
+        return Err(Failure::usage(message, "leave out --policy"));
+    }
+    let opened = session.open_for(&path).await?;
+    let contact = find(&opened, &args.contact)?;
+    let name = contact.name();
+    let recipient = match contact.trust() {
+        Trust::Verified => contact
+            .recipient()
+            .map_err(|e| Failure::from(kluis::Error::from(e)))?,
+        trust => {
+            let why = match trust {
+                Trust::Changed => "has other keys than those that you verified",
+                _ => "is not verified",
+            };
+            return Err(untrusted(
+                format!("{name} {why}; nothing was shared"),
+                "compare the 12 words with them: `kluis contact verify NAME`",
+            ));
+        }
+    };
+    let suite = contact.card().suite();
+    if !suite.is_post_quantum() && !args.allow_classical {
+        let message = format!(
+            "the identity of {name} is {} alone: what is shared with it can be recorded today and read by a quantum computer later; nothing was shared",
+            suite_name(suite)
+        );
+        let hint = "ask for an identity made without --classical, or give --allow-classical";
+        return Err(Failure::new(
+            Exit::Denied,
+            "classical_identity",
+            message,
+            hint,
+        ));
+    }
+    check_folder(session, &opened, &path).await?;
+    let rights = describe(&terms);
+    let words = contact.card().fingerprint();
+    let granted = if path.is_root() {
+        let line = format!(
+            "this shares everything in {}, now and later, with {name} ({words}): {rights}",
+            target.label
+        );
+        session.terminal.before_asking(&line, args.yes);
+        confirm(&format!("share the whole vault with {name}"), args.yes).await?;
+        opened.vault.share_whole(&recipient, terms).await
+    } else {
+        opened.vault.share(&path.path, &recipient, terms).await
+    };
+    let granted = granted.map_err(|e| Failure::from(e).at(path.to_string()))?;
+    print_granted(session, &opened, &granted, args.policy.as_deref())?;
+    session.terminal.note(&format!(
+        "shared {path} with {name}: {rights}; grant {}; hint: hand the invitation over on a way that the provider does not control",
+        granted.id
+    ));
+    if !suite.is_post_quantum() {
+        session.terminal.warn(&format!(
+            "the grant is sealed with {} alone: whoever records it may read it with a quantum computer later",
+            suite_name(suite)
+        ));
+    }
+    session.terminal.note(if args.write {
+        "this vault is not signed: whoever may read could also compute what a writer writes, so that only the store's credentials tell readers from writers"
+    } else {
+        "this vault is not signed: that a reader does not write rests on the store's credentials alone, so give ones that cannot write"
+    });
+    Ok(())
+}
+
+/// A folder, or nothing yet; an object is neither.
+async fn check_folder(session: &Session, opened: &Opened, path: &VaultPath) -> Result<()> {
+    let failed = |e: kluis::Error| Failure::from(e).at(path.to_string());
+    let some = opened
+        .vault
+        .list(path.prefix())
+        .try_next()
+        .await
+        .map_err(failed)?;
+    if some.is_some() || path.is_root() {
+        return Ok(());
+    }
+    match opened.vault.head(&path.path).await {
+        Err(kluis::Error::NotFound { .. }) => {
+            session.terminal.warn(&format!(
+                "{path}: nothing is in this folder yet; what is written to it will be shared"
+            ));
+            Ok(())
+        }
+        Err(error) => Err(failed(error)),
+        Ok(_) => Err(Failure::usage(
+            "it is an object, and folders are shared",
+            "share the folder that it is in, or move it into one of its own",
+        )
+        .at(path.to_string())),
+    }
+}
+
+fn terms(args: &ShareArgs) -> Result<Terms> {
+    let mut terms = Terms::reading();
+    terms.write = args.write;
+    if args.from_now {
+        terms.past = Past::HeldBack;
+    }
+    terms.not_before = args.from.as_deref().map(|t| time(t, false)).transpose()?;
+    terms.not_after = args.until.as_deref().map(|t| time(t, true)).transpose()?;
+    if let (Some(from), Some(until)) = (terms.not_before, terms.not_after)
+        && from >= until
+    {
+        let message = "the access would end before it begins";
+        return Err(Failure::usage(message, "give a later --until"));
+    }
+    terms.purpose.clone_from(&args.purpose);
+    Ok(terms)
+}
+
+/// Microseconds since 1970 of RFC 3339, or of a day: its beginning or its end.
+fn time(text: &str, end: bool) -> Result<u64> {
+    let wrong = || {
+        Failure::usage(
+            format!("{text} is not a time after 1970"),
+            "write 2026-12-31, or 2026-12-31T18:00:00Z",
+        )
+    };
+    let time = match text.parse::<NaiveDate>() {
+        Ok(day) if end => {
+            let next = day.succ_opt().ok_or_else(wrong)?.and_time(NaiveTime::MIN);
+            next.and_utc() - chrono::TimeDelta::microseconds(1)
+        }
+        Ok(day) => day.and_time(NaiveTime::MIN).and_utc(),
+        Err(_) => DateTime::parse_from_rfc3339(text)
+            .map_err(|_| wrong())?
+            .with_timezone(&Utc),
+    };
+    let micros = u64::try_from(time.timestamp_micros()).map_err(|_| wrong())?;
+    Some(micros).filter(|micros| *micros > 0).ok_or_else(wrong)
+}
+
+fn written(micros: u64) -> Option<String> {
+    rfc3339(SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(micros))?)
+}
+
+/// In words: `read and write, nothing of the past, until …, for …`.
+fn describe(terms: &Terms) -> String {
+    let mut text = rights(terms).to_owned();
+    if terms.past == Past::HeldBack {
+        text.push_str(", nothing of the past");
+    }
+    let beyond = || "the end of the calendar".to_owned();
+    if let Some(from) = terms.not_before {
+        text.push_str(&format!(", from {}", written(from).unwrap_or_else(beyond)));
+    }
+    if let Some(until) = terms.not_after {
+        text.push_str(&format!(
+            ", until {}",
+            written(until).unwrap_or_else(beyond)
+        ));
+    }
+    if !terms.purpose.is_empty() {
+        text.push_str(&format!(", for {:?}", terms.purpose));
+    }
+    text
+}
+
+fn rights(terms: &Terms) -> &'static str {
+    if terms.write {
+        "read and write"
+    } else {
+        "read"
+    }
+}
+
+fn print_granted(
+    session: &Session,
+    opened: &Opened,
+    granted: &Granted,
+    principal: Option<&str>,
+) -> Result<()> {
+    let invitation = granted.invitation.at(&opened.address);
+    let prefixes = &granted.prefixes;
+    let policy = principal.map(|principal| policy(opened.address.url(), granted, principal));
+    let mut out = Output::new();
+    if session.terminal.json() {
+        out.message(&Message::Invitation {
+            invitation: &invitation,
+            grant: granted.id.to_string(),
+            prefixes: PrefixesMessage {
+                read: &prefixes.read,
+                list: &prefixes.list,
+                write: &prefixes.write,
+            },
+            policy: policy.as_ref(),
+        })?;
+        return out.finish();
+    }
+    out.line(&invitation)?;
+    if let Some(policy) = &policy {
+        out.line(&serde_json::to_string_pretty(policy).unwrap_or_default())?;
+    }
+    out.finish()?;
+    let list = |what: &str, keys: &[String]| {
+        session
+            .terminal
+            .note(&format!("{what}: {}", keys.join(", ")));
+    };
+    session
+        .terminal
+        .note("what their own credentials of the store have to reach, below the vault:");
+    list("  read", &prefixes.read);
+    list("  list", &prefixes.list);
+    if !prefixes.write.is_empty() {
+        list("  write and delete", &prefixes.write);
+    }
+    Ok(())
+}
+
+/// What is one object, not a folder of them.
+const RECORDS: [&str; 2] = ["kluis.vault", "k/header"];
+
+/// Exactly what a grantee needs. Nothing that is written is a record of the vault's.
+fn policy(url: &Url, granted: &Granted, principal: &str) -> Value {
+    let bucket = url.host_str().unwrap_or_default();
+    let prefix = url.path().trim_matches('/');
+    let below = |key: &String| match prefix {
+        "" => key.clone(),
+        prefix => format!("{prefix}/{key}"),
+    };
+    let object = |key: &String| {
+        let all = if RECORDS.contains(&key.as_str()) {
+            ""
+        } else {
+            "/*"
+        };
+        format!("arn:aws:s3:::{bucket}/{}{all}", escaped(&below(key)))
+    };
+    let prefixes = &granted.prefixes;
+    let listed = prefixes.list.iter();
+    let listed: Vec<_> = listed
+        .map(|key| format!("{}/*", escaped(&below(key))))
+        .collect();
+    let mut statements = vec![
+        json!({
+            "Sid": "KluisRead",
+            "Effect": "Allow",
+            "Action": ["s3:GetObject"],
+            "Resource": prefixes.read.iter().map(object).collect::<Vec<_>>(),
+        }),
+        json!({
+            "Sid": "KluisList",
+            "Effect": "Allow",
+            "Action": ["s3:ListBucket"],
+            "Resource": [format!("arn:aws:s3:::{bucket}")],
+            "Condition": {"StringLike": {"s3:prefix": listed}},
+        }),
+    ];
+    if !prefixes.write.is_empty() {
+        statements.push(json!({
+            "Sid": "KluisWrite",
+            "Effect": "Allow",
+            "Action": ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
+            "Resource": prefixes.write.iter().map(object).collect::<Vec<_>>(),
+        }));
+    }
+    if !principal.is_empty() {
+        for statement in &mut statements {
+            statement["Principal"] = json!({"AWS": [principal]});
+        }
+    }
+    json!({"Version": "2012-10-17", "Statement": statements})
+}
+
+/// A policy takes these for patterns and variables.
+fn escaped(key: &str) -> String {
+    let mut text = String::with_capacity(key.len());
+    for c in key.chars() {
+        match c {
+            '*' | '?' | '$' => text.extend(["${", c.encode_utf8(&mut [0; 4]), "}"]),
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+fn terms_message(terms: &Terms) -> TermsMessage<'_> {
+    TermsMessage {
+        write: terms.write,
+        past: terms.past == Past::Shared,
+        from: terms.not_before.and_then(written),
+        until: terms.not_after.and_then(written),
+        purpose: &terms.purpose,
+    }
+}
+
+fn given_line(session: &Session, out: &mut Output, grant: &Grant, state: &str) -> Result<()> {
+    let folder = grant.folder.as_deref();
+    if session.terminal.json() {
+        return out.message(&Message::Grant(Box::new(GrantMessage {
+            state,
+            id: Some(grant.id.to_string()),
+            path: folder.unwrap_or_default(),
+            to: Some(&grant.to),
+            grantor: None,
+            fingerprint: Some(grant.fingerprint.to_string()),
+            suite: Some(suite_name(grant.suite)),
+            terms: Some(terms_message(&grant.terms)),
+            given: rfc3339(grant.given),
+        })));
+    }
+    out.line(&given_text(grant))
+}
+
+/// One grant in one line.
+fn given_text(grant: &Grant) -> String {
+    format!(
+        "{} {} {} to {}: {}{}",
+        grant.id,
+        rfc3339(grant.given).as_deref().unwrap_or("-"),
+        given_path(grant.folder.as_deref()),
+        grant.to,
+        describe(&grant.terms),
+        if grant.suite.is_post_quantum() {
+            ""
+        } else {
+            " (classical)"
+        },
+    )
+}
+
+fn received_line(session: &Session, out: &mut Output, received: &Received) -> Result<()> {
+    let grantor = received.grantor.to_string();
+    if session.terminal.json() {
+        return out.message(&Message::Grant(Box::new(GrantMessage {
+            state: "received",
+            id: Some(received.id.to_string()),
+            path: &received.name,
+            to: None,
+            grantor: Some(grantor),
+            fingerprint: None,
+            suite: None,
+            terms: Some(terms_message(&received.terms)),
+            given: None,
+        })));
+    }
+    out.line(&format!(
+        "{} :{} from {grantor}: {}",
+        received.id,
+        received.name,
+        describe(&received.terms)
+    ))
+}
+
+pub(super) async fn shares(session: &Session) -> Result<()> {
+    let opened = session.open_default().await?;
+    let mut out = Output::new();
+    if is_received(&opened) {
+        for received in opened.vault.received()? {
+            received_line(session, &mut out, &received)?;
+        }
+        for name in &opened.ended {
+            if session.terminal.json() {
+                out.message(&Message::Grant(Box::new(GrantMessage {
+                    state: "ended",
+                    id: None,
+                    path: name,
+                    to: None,
+                    grantor: None,
+                    fingerprint: None,
+                    suite: None,
+                    terms: None,
+                    given: None,
+                })))?;
+            } else {
+                out.line(&format!("- :{name} was taken back"))?;
+            }
+        }
+    } else {
+        for grant in opened.vault.grants()? {
+            given_line(session, &mut out, &grant, "given")?;
+        }
+    }
+    out.finish()
+}
+
+/// Whether the vault is somebody else's: an identity may also be a device of ours.
+fn is_received(opened: &Opened) -> bool {
+    matches!(opened.secret, Secret::Identity(_)) && opened.vault.card().is_err()
+}
+
+pub(super) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
+    let opened = session.open_default().await?;
+    let grants = opened.vault.grants()?;
+    let mut chosen: Vec<&Grant> = Vec::new();
+    for id in &args.grants {
+        let grant = by_prefix(&grants, id)?;
+        if !chosen.iter().any(|other| other.id == grant.id) {
+            chosen.push(grant);
+        }
+    }
+    for grant in &chosen {
+        let line = format!("takes back {}", given_text(grant));
+        session.terminal.before_asking(&line, args.yes);
+    }
+    let question = match &chosen[..] {
+        [one] => format!(
+            "take {} back from {}",
+            given_path(one.folder.as_deref()),
+            one.to
+        ),
+        all => format!("take {} grants back", all.len()),
+    };
+    confirm(&question, args.yes).await?;
+    let ids: Vec<_> = chosen.iter().map(|grant| grant.id).collect();
+    opened.vault.revoke(&ids).await?;
+    let mut out = Output::new();
+    if session.terminal.json() {
+        for grant in &chosen {
+            given_line(session, &mut out, grant, "revoked")?;
+        }
+    }
+    out.finish()?;
+    session.terminal.note(
+        "taken back: what is written from now on is out of reach; what was written before stays readable to whoever has kept the keys and gets at the bytes, until it is written again; hint: end their credentials of the store too",
+    );
+    Ok(())
+}
+
+fn by_prefix<'a>(grants: &'a [Grant], id: &str) -> Result<&'a Grant> {
+    let mut matching = grants.iter().filter(|g| g.id.to_string().starts_with(id));
+    match (matching.next(), matching.next()) {
+        (Some(grant), None) if id.len() >= 4 => Ok(grant),
+        (Some(_), _) => Err(Failure::usage(
+            format!("{id} is not enough to name one grant"),
+            "give more of the id that `kluis shares` prints",
+        )),
+        (None, _) => Err(Failure::not_found(
+            format!("no grant in force begins with {id}"),
+            "see `kluis shares`",
+        )),
+    }
+}
+
+pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
+    let secrets = &session.common.secrets;
+    secrets.check()?;
+    let (address, invitation) = Invitation::parse_at(&args.invitation)?;
+    // The same store may have another address here.
+    let mut target = match &session.common.vault {
+        Some(given) => session.given(given).await?,
+        None => Session::at_address(&address, None)?,
+    };
+    target.address = target.address.with_id(invitation.vault());
+    let configured = || target.config.as_ref()?.identity.clone();
+    let Some(file) = secrets.given_identity().or_else(configured) else {
+        return Err(Failure::usage(
+            "what is shared is accepted with an identity",
+            "give --identity FILE, or set KLUIS_IDENTITY; `kluis identity new` makes one",
+        ));
+    };
+    let identity = open_identity(session, &file, &target).await?;
+    let store = Store::open(target.address.url(), false)?;
+    let vault = session
+        .options(&target.address)
+        .open_as(store.objects.clone(), &identity, &invitation)
+        .await
+        .map_err(|e| as_member(e).at(target.label.clone()))?;
+    let received = vault.received()?;
+    let Some(received) = received.iter().find(|r| r.letter == invitation.letter()) else {
+        let message = "the vault is your own; there is nothing to accept";
+        return Err(Failure::usage(
+            message,
+            "give the invitation to whom it is for",
+        ));
+    };
+    show_offer(session, &target.label, received, args.yes);
+    confirm("accept it", args.yes).await?;
+    vault
+        .accept(&invitation, args.name.as_deref())
+        .await
+        .map_err(|error| match error {
+            kluis::Error::AlreadyExists { path } => Failure::exists(
+                format!("a folder {path} was accepted from this vault already"),
+                "give it another name with --as",
+            ),
+            other => other.into(),
+        })?;
+    let again = session.options(&target.address);
+    let vault = again
+        .open(store.objects, identity)
+        .await
+        .map_err(|e| as_member(e).at(target.label.clone()))?;
+    let received = vault.received()?;
+    let mut out = Output::new();
+    for received in received.iter().filter(|r| r.letter == invitation.letter()) {
+        if session.terminal.json() {
+            received_line(session, &mut out, received)?;
+        } else {
+            out.line(&format!(":{}", received.name))?;
+        }
+    }
+    out.finish()?;
+    session.terminal.note(&format!(
+        "accepted; hint: `kluis ls --vault {} --identity {}`",
+        target.address.url(),
+        file.display()
+    ));
+    Ok(())
+}
+
+async fn open_identity(
+    session: &Session,
+    file: &Path,
+    target: &crate::session::Target,
+) -> Result<std::sync::Arc<kluis::Identity>> {
+    let secrets = &session.common.secrets;
+    secrets
+        .open_identity(file, target.config.as_ref(), session.cache())
+        .await
+}
+
+/// What is offered, and by whom: what the person who accepts has to know.
+fn show_offer(session: &Session, label: &str, received: &Received, yes: bool) {
+    let terms = describe(&received.terms);
+    for line in [
+        format!("{label} offers the folder {:?}: {terms}", received.name),
+        format!("from {}", received.grantor),
+        "these are the words that its owner sees in `kluis identity show`: compare them".to_owned(),
+    ] {
+        session.terminal.before_asking(&line, yes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_begins_and_ends_in_utc() {
+        assert_eq!(time("1970-01-02", false).unwrap(), 86_400_000_000);
+        assert_eq!(time("1970-01-01", true).unwrap(), 86_399_999_999);
+        assert_eq!(time("1970-01-01T01:00:01+01:00", true).unwrap(), 1_000_000);
+        for wrong in [
+            "",
+            "tomorrow",
+            "1970-01-01",
+            "1969-12-31T23:59:59Z",
+            "2026-13-01",
+            "1700000000",
+        ] {
+            assert_eq!(time(wrong, false).unwrap_err().exit, Exit::Usage, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_no_pattern() {
+        assert_eq!(escaped("a/b"), "a/b");
+        assert_eq!(escaped("*?$"), "${*}${?}${$}");
+    }
+}
