@@ -4,14 +4,14 @@ import os
 import pty
 import random
 import re
-import select
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from harness import KLUIS, PASSWORD, golden, main, test, test_on_each_store
+import sharing  # noqa: F401  its tests run with these
+from harness import KLUIS, PASSWORD, Terminal, golden, main, test, test_on_each_store
 
 CANARY = b"the quick brown canary jumps over the lazy store "
 
@@ -761,47 +761,6 @@ password_command = "touch {w.dir}/ran; cat {w.dir}/password"
 
 
 # --------------------------------------------------------------- the terminal
-
-
-class Terminal:
-    """The command on a terminal of its own."""
-
-    def __init__(self, w, *args, env=None):
-        environment = {k: v for k, v in {**w.env, "TERM": "xterm", **(env or {})}.items() if v is not None}
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.chdir(w.dir)
-            os.execve(KLUIS, [KLUIS, *map(str, args)], environment)
-        self.seen = ""
-
-    def expect(self, text):
-        deadline = time.monotonic() + 60
-        while text not in self.seen:
-            if not select.select([self.fd], [], [], max(0, deadline - time.monotonic()))[0]:
-                raise AssertionError(f"{text!r} never came; seen: {self.seen!r}")
-            try:
-                self.seen += os.read(self.fd, 4096).decode(errors="replace")
-            except OSError:
-                raise AssertionError(f"{text!r} never came; seen: {self.seen!r}") from None
-        before, self.seen = self.seen.split(text, 1)
-        return before
-
-    def say(self, text):
-        os.write(self.fd, text.encode())
-
-    def end(self, code):
-        while True:
-            try:
-                more = os.read(self.fd, 4096)
-            except OSError:
-                break
-            if not more:
-                break
-            self.seen += more.decode(errors="replace")
-        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        os.close(self.fd)
-        assert status == code, f"exit {status}, not {code}; seen: {self.seen!r}"
-        return self.seen
 
 
 @test

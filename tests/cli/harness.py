@@ -4,7 +4,9 @@ import hashlib
 import hmac
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -55,6 +57,7 @@ class World:
         self.home.mkdir()
         (self.dir / "password").write_text(PASSWORD + "\n")
         self.vaults = 0
+        self.known = {}
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
@@ -141,11 +144,54 @@ class World:
 
     def normal(self, text):
         """What differs from run to run, by name."""
+        for known in sorted(self.known, key=len, reverse=True):
+            text = text.replace(known, self.known[known])
         text = text.replace(str(self.dir), "$DIR").replace(self.url, "$VAULT") if hasattr(self, "url") else \
             text.replace(str(self.dir), "$DIR")
         text = re.sub(r"\b[0-9a-f]{32}\b", "ID", text)
         text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME", text)
         return re.sub(r'"seconds":[0-9.e-]+', '"seconds":S', text)
+
+
+class Terminal:
+    """The command on a terminal of its own."""
+
+    def __init__(self, w, *args, env=None):
+        environment = {k: v for k, v in {**w.env, "TERM": "xterm", **(env or {})}.items() if v is not None}
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(w.dir)
+            os.execve(KLUIS, [KLUIS, *map(str, args)], environment)
+        self.seen = ""
+
+    def expect(self, text):
+        deadline = time.monotonic() + 60
+        while text not in self.seen:
+            if not select.select([self.fd], [], [], max(0, deadline - time.monotonic()))[0]:
+                raise AssertionError(f"{text!r} never came; seen: {self.seen!r}")
+            try:
+                self.seen += os.read(self.fd, 4096).decode(errors="replace")
+            except OSError:
+                raise AssertionError(f"{text!r} never came; seen: {self.seen!r}") from None
+        before, self.seen = self.seen.split(text, 1)
+        return before
+
+    def say(self, text):
+        os.write(self.fd, text.encode())
+
+    def end(self, code):
+        while True:
+            try:
+                more = os.read(self.fd, 4096)
+            except OSError:
+                break
+            if not more:
+                break
+            self.seen += more.decode(errors="replace")
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        os.close(self.fd)
+        assert status == code, f"exit {status}, not {code}; seen: {self.seen!r}"
+        return self.seen
 
 
 def golden(result, out="", err=""):
@@ -165,15 +211,18 @@ class S3:
         self.region = os.environ.get("AWS_REGION", "us-east-1")
 
     def get(self, path, query=None):
+        return self.request("GET", path, query)
+
+    def request(self, method, path, query=None, body=b""):
         pairs = [(urllib.parse.quote(k, safe=""), urllib.parse.quote(v, safe="")) for k, v in (query or {}).items()]
         canonical_query = "&".join(f"{k}={v}" for k, v in sorted(pairs))
         path = urllib.parse.quote(path)
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         scope = f"{now[:8]}/{self.region}/s3/aws4_request"
-        empty = hashlib.sha256(b"").hexdigest()
-        headers = {"host": self.host, "x-amz-content-sha256": empty, "x-amz-date": now}
+        content = hashlib.sha256(body).hexdigest()
+        headers = {"host": self.host, "x-amz-content-sha256": content, "x-amz-date": now}
         signed = ";".join(headers)
-        request = "\n".join(["GET", path, canonical_query, *(f"{k}:{v}" for k, v in headers.items()), "", signed, empty])
+        request = "\n".join([method, path, canonical_query, *(f"{k}:{v}" for k, v in headers.items()), "", signed, content])
         to_sign = "\n".join(["AWS4-HMAC-SHA256", now, scope, hashlib.sha256(request.encode()).hexdigest()])
         key = ("AWS4" + os.environ["AWS_SECRET_ACCESS_KEY"]).encode()
         for part in (*scope.split("/"), to_sign):
@@ -183,7 +232,8 @@ class S3:
                                     f"Signature={key.hex()}")
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         url = f"{self.endpoint}{path}{'?' if canonical_query else ''}{canonical_query}"
-        with opener.open(urllib.request.Request(url, headers=headers), timeout=60) as answer:
+        request = urllib.request.Request(url, data=body or None, headers=headers, method=method)
+        with opener.open(request, timeout=60) as answer:
             return answer.read()
 
     def keys(self, url):
@@ -196,6 +246,9 @@ class S3:
             token = next((e.text for e in page.iter() if e.tag.endswith("NextContinuationToken")), None)
             if not token:
                 return keys
+
+    def set_policy(self, bucket, policy):
+        self.request("PUT", f"/{bucket}", {"policy": ""}, json.dumps(policy).encode())
 
     def everything(self, url):
         bucket = url.removeprefix("s3://").split("/", 1)[0]

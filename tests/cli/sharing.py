@@ -1,0 +1,415 @@
+"""Owner, reader and writer, each a process with a home and credentials of their own."""
+
+import os
+import re
+import stat
+
+from harness import S3, Terminal, golden, test, test_on_each_store
+
+HANDING_OVER = "hint: hand the invitation over on a way that the provider does not control"
+READ_RESTS_ON = ("kluis: this vault is not signed: that a reader does not write rests on the store's credentials "
+                 "alone, so give ones that cannot write")
+WRITE_RESTS_ON = ("kluis: this vault is not signed: whoever may read could also compute what a writer writes, so that "
+                  "only the store's credentials tell readers from writers")
+TAKEN_BACK = ("kluis: taken back: what is written from now on is out of reach; what was written before stays readable "
+              "to whoever has kept the keys and gets at the bytes, until it is written again; hint: end their "
+              "credentials of the store too")
+
+
+class Person:
+    """Somebody else than the owner: another home, an identity, and on S3 another user."""
+
+    def __init__(self, w, name, *options):
+        self.w, self.name = w, name
+        home = w.path(f"home-{name}")
+        home.mkdir()
+        w.write(f"{name}.password", f"the password of {name}\n")
+        self.env = {"HOME": str(home), "KLUIS_PASSWORD_FILE": str(w.path(f"{name}.password")), "KLUIS_VAULT": None,
+                    "KLUIS_IDENTITY": str(w.path(f"{name}.id"))}
+        made = self.kluis("identity", "new", f"{name}.id", *options, env={"KLUIS_IDENTITY": None})
+        self.words = made.out.strip()
+        w.known[self.words] = f"WORDS-OF-{name.upper()}"
+        self.kluis("identity", "export", "--out", f"{name}.card")
+
+    def kluis(self, *args, env=None, **kwargs):
+        return self.w.kluis(*args, env={**self.env, **(env or {})}, **kwargs)
+
+    def is_contact(self):
+        self.w.kluis("contact", "add", self.name, f"{self.name}.card")
+        self.w.kluis("contact", "verify", self.name, *self.words.split())
+        return self
+
+    def accept(self, invitation, *args, **kwargs):
+        done = self.kluis("accept", invitation, "--yes", *args, **kwargs)
+        self.env["KLUIS_VAULT"] = self.w.url
+        return done
+
+    def has_own_credentials(self):
+        self.env["AWS_ACCESS_KEY_ID"] = os.environ["KLUIS_TEST_S3_OTHER_ACCESS_KEY_ID"]
+        self.env["AWS_SECRET_ACCESS_KEY"] = os.environ["KLUIS_TEST_S3_OTHER_SECRET_ACCESS_KEY"]
+
+
+def own_words(w):
+    words = w.kluis("identity", "show").out.strip()
+    w.known[words] = "WORDS-OF-THE-OWNER"
+    w.known[w.url] = "$VAULT"
+    return words
+
+
+@test
+def an_identity_is_a_file_under_a_password(w):
+    done = w.kluis("identity", "new", "me.id")
+    assert re.fullmatch(r"([a-z]+ ){11}[a-z]+\n", done.out), done.out
+    w.known[done.out.strip()] = "WORDS"
+    golden(done, out="WORDS", err="""
+kluis: the identity is ready; hint: keep a copy of the file, nobody can make it again; give others the card of `kluis identity export`, and read these words to them
+""")
+    assert stat.S_IMODE(w.path("me.id").stat().st_mode) == 0o600
+    before = w.read("me.id")
+    golden(w.kluis("identity", "new", "me.id", code=14), err="""
+kluis: me.id: the file exists already; hint: choose another name
+""")
+    assert w.read("me.id") == before
+    # Its public half needs no password.
+    none = {"KLUIS_PASSWORD_FILE": None}
+    golden(w.kluis("identity", "show", "me.id", env=none), out="WORDS")
+    golden(w.kluis("identity", "show", env={**none, "KLUIS_IDENTITY": "me.id"}), out="WORDS")
+    golden(w.kluis("identity", "show", "--identity", "me.id", "--json", env=none), out="""
+{"message_type":"identity","fingerprint":"WORDS","suite":"x-wing","created":"TIME"}
+""")
+    card = w.kluis("identity", "export", "me.id", env=none).out
+    assert card.startswith("-----BEGIN KLUIS CARD-----\n"), card
+    golden(w.kluis("identity", "export", "me.id", "--out", "me.card", env=none), err="""
+kluis: the card was written to me.card; hint: read the words of `kluis identity show` to whoever gets it
+""")
+    assert w.read("me.card").decode() == card
+    w.kluis("identity", "export", "me.id", "--out", "me.card", code=14)
+    (exported,) = w.kluis("identity", "export", "me.id", "--json").json()
+    assert exported["card"] == card
+    golden(w.kluis("identity", "show", "me.card", env=none), out="WORDS")
+    first = card.splitlines()[1]
+    for damaged, code in ((card.replace(first, first[:-8] + "A" * 8), 13), ("nothing", 2), ("", 2), (card + card, 2)):
+        w.write("damaged", damaged)
+        w.kluis("identity", "show", "damaged", code=code)
+        w.kluis("contact", "add", "x", "damaged", "--vault", "./nothing", code=code)
+    # X25519 alone is said loudly.
+    assert "quantum" in w.kluis("identity", "new", "old.id", "--classical", "-q").err
+    assert w.kluis("identity", "show", "old.id", "--json").json()[0]["suite"] == "x25519"
+    for wrong in ("--keyfile", "--recovery-phrase-file", "--identity"):
+        w.kluis("identity", "new", "other.id", wrong, "me.id", code=2)
+    w.kluis("identity", "new", "other.id", env=none, code=2)
+    assert not w.path("other.id").exists()
+    # The vault's own card is another one.
+    w.new_vault()
+    own_words(w)
+    golden(w.kluis("identity", "show"), out="WORDS-OF-THE-OWNER")
+    t = Terminal(w, "identity", "show", "me.id")
+    seen = t.end(0)
+    assert seen.count("\u2588") > 100 and done.out.strip() in seen, seen
+
+
+@test
+def contacts_are_verified_by_their_words(w):
+    w.new_vault()
+    bob, eve = Person(w, "bob"), Person(w, "eve")
+    golden(w.kluis("contact", "list"))
+    golden(w.kluis("contact", "add", "bob", "bob.card"), out="unverified bob: WORDS-OF-BOB", err="""
+kluis: not verified yet; hint: have them read their 12 words to you, and give those to `kluis contact verify`
+""")
+    before = w.stored()
+    golden(w.kluis("share", "photos", "bob", code=15), err="""
+kluis: bob is not verified; nothing was shared; hint: compare the 12 words with them: `kluis contact verify NAME`
+""")
+    golden(w.kluis("contact", "verify", "bob", *eve.words.split(), code=15), err="""
+kluis: these are not the words of the card that you have of bob; nothing was verified; hint: have them read once more; if the words still differ, the card is not theirs
+""")
+    golden(w.kluis("contact", "verify", "bob", *eve.words.split()[:11], code=2), err="""
+kluis: a fingerprint has 12 words, and these are 11; hint: give all of them, in their order
+""")
+    golden(w.kluis("contact", "verify", "bob", code=2), err="""
+kluis: there are 12 words to compare, and no terminal to ask for them on; hint: give them as arguments, as their owner reads them out
+""")
+    golden(w.kluis("contact", "verify", "carol", *bob.words.split(), code=16), err="""
+kluis: no contact is called carol; hint: see `kluis contact list`, or add one: `kluis contact add NAME CARD`
+""")
+    assert w.stored() == before
+    golden(w.kluis("contact", "verify", "bob", bob.words.upper()), out="verified   bob: WORDS-OF-BOB",
+           err="kluis: bob is verified")
+    golden(w.kluis("contact", "add", "bob", "bob.card"), out="verified   bob: WORDS-OF-BOB", err="""
+kluis: the contact stays verified: the keys are the same
+""")
+    # Somebody puts another card in its place.
+    golden(w.kluis("contact", "add", "bob", "eve.card", "-q"), out="changed    bob: WORDS-OF-EVE", err="""
+kluis: WARNING: bob has other keys than before, and nothing says that they are theirs; nothing is shared with them until you compare the words again: `kluis contact verify`
+""")
+    golden(w.kluis("share", "photos", "bob", code=15), err="""
+kluis: bob has other keys than those that you verified; nothing was shared; hint: compare the 12 words with them: `kluis contact verify NAME`
+""")
+    golden(w.kluis("contact", "verify", "bob", "--trust", "--yes", code=15), err="""
+kluis: the card of bob has changed: this is no first use; hint: compare the 12 words: `kluis contact verify NAME`
+""")
+    golden(w.kluis("contact", "list", "--json"), out="""
+{"message_type":"contact","name":"bob","trust":"changed","fingerprint":"WORDS-OF-EVE","suite":"x-wing"}
+""")
+    golden(w.kluis("contact", "remove", "bob"), err="kluis: bob was removed")
+    w.kluis("contact", "remove", "bob", code=16)
+    # Trust on first use says what that is, and asks.
+    w.kluis("contact", "add", "eve", "eve.card")
+    means = ("kluis: trust on first use: nobody compares anything; if somebody put another card in the place of eve's on "
+             "its way to you, they read what you share with eve")
+    golden(w.kluis("contact", "verify", "eve", "--trust", code=2), err=f"""
+{means}
+kluis: trust the card of eve as it came needs a confirmation; hint: say it on a terminal, or give --yes
+""")
+    golden(w.kluis("contact", "verify", "eve", "--trust", "--yes", "--json"), out="""
+{"message_type":"contact","action":"verified","name":"eve","trust":"verified","fingerprint":"WORDS-OF-EVE","suite":"x-wing"}
+""", err=means)
+    # On a terminal the words are asked for, and never shown before.
+    w.kluis("contact", "add", "bob", "bob.card")
+    t = Terminal(w, "contact", "verify", "bob")
+    assert bob.words not in t.expect("The 12 words that bob reads to you: ")
+    t.say(eve.words + "\n")
+    t.end(15)
+    t = Terminal(w, "contact", "verify", "bob")
+    t.expect("The 12 words that bob reads to you: ")
+    t.say(bob.words + "\n")
+    t.end(0)
+    for wrong in ("", "a\nb"):
+        w.kluis("contact", "add", wrong, "bob.card", code=2)
+    for name in ("evil\u202eeman", "b:o b/"):
+        w.kluis("contact", "add", name, "bob.card")
+    seen = Terminal(w, "contact", "list").end(0)
+    assert "\u202e" not in seen and "\\u{202e}" in seen, seen
+
+
+@test_on_each_store
+def the_story_of_a_share(w):
+    w.new_vault()
+    own_words(w)
+    bob, eve = Person(w, "bob").is_contact(), Person(w, "eve").is_contact()
+    for name in ("photos/old.jpg", "photos/2026/cat.jpg", "diary.txt"):
+        w.write(name, f"content of {name}")
+    w.kluis("cp", "-r", "photos", "diary.txt", ":in/")
+    w.kluis("mv", ":in/photos/old.jpg", ":in/photos/2026/cat.jpg", ":photos/")
+    w.kluis("share", "bob", code=2)
+    w.kluis("share", code=2)
+    w.kluis("share", "photos", "carol", code=16)
+    w.kluis("share", "photos/old.jpg", "bob", code=2)
+
+    s3 = w.store == "s3" and "KLUIS_TEST_S3_OTHER_ACCESS_KEY_ID" in os.environ
+    policy = [f"--policy={os.environ['KLUIS_TEST_S3_OTHER_ACCESS_KEY_ID']}"] if s3 else []
+    made = w.kluis("share", "photos", "bob", "--purpose", "the album", "--json", *policy)
+    (shared,) = made.json()
+    assert shared.keys() - {"policy"} == {"message_type", "invitation", "grant", "prefixes"}, shared
+    assert shared["invitation"].startswith(w.address.split("#")[0]), shared
+    assert shared["prefixes"]["write"] == [] and len(shared["prefixes"]["read"]) == 6, shared
+    golden(w.kluis("shares"), out="ID TIME :photos to bob: read, for \"the album\"")
+    golden(w.kluis("shares", "--json"), out="""
+{"message_type":"grant","state":"given","id":"ID","path":"photos","to":"bob","fingerprint":"WORDS-OF-BOB","suite":"x-wing","write":false,"past":true,"purpose":"the album","given":"TIME"}
+""")
+    bucket = w.url.removeprefix("s3://").split("/")[0]
+    if s3:
+        for person in (bob, eve):
+            person.has_own_credentials()
+        bob.kluis("accept", shared["invitation"], "--yes", code=15)
+        S3().set_policy(bucket, shared["policy"])
+    assert "an identity" in bob.kluis("accept", shared["invitation"], env={"KLUIS_IDENTITY": None}, code=2).err
+    golden(bob.kluis("accept", shared["invitation"], code=2), err="""
+kluis: $VAULT offers the folder "photos": read, for "the album"
+kluis: from WORDS-OF-THE-OWNER
+kluis: these are the words that its owner sees in `kluis identity show`: compare them
+kluis: accept it needs a confirmation; hint: say it on a terminal, or give --yes
+""")
+    assert "no grant was accepted" in bob.kluis("ls", "--vault", w.url, code=15).err
+    eve.kluis("accept", shared["invitation"], "--yes", code=13)
+    assert bob.accept(shared["invitation"]).out == ":photos\n"
+
+    # What a member can do: everything below the name.
+    golden(bob.kluis("ls"), out="photos/")
+    golden(bob.kluis("ls", "-r"), out="photos/cat.jpg\nphotos/old.jpg")
+    assert bob.kluis("cat", "photos/old.jpg").out == "content of photos/old.jpg"
+    assert bob.kluis("stat", ":photos/old.jpg", "--json").json()[0]["size"] == 25
+    bob.kluis("cp", "-r", ":photos", "bobs")
+    assert sorted(w.tree("bobs")) == ["cat.jpg", "old.jpg"]
+    bob.kluis("check", "photos")
+    bob.kluis("check")
+    golden(bob.kluis("shares"), out="ID :photos from WORDS-OF-THE-OWNER: read, for \"the album\"")
+    golden(bob.kluis("shares", "--json"), out="""
+{"message_type":"grant","state":"received","id":"ID","path":"photos","grantor":"WORDS-OF-THE-OWNER","write":false,"past":true,"purpose":"the album"}
+""")
+    for outside in ("diary.txt", "in/diary.txt", "photo/old.jpg"):
+        bob.kluis("cat", outside, code=16)
+    bob.kluis("cp", "diary.txt", ":photos/", code=15)
+    bob.kluis("rm", "photos/old.jpg", code=15)
+    bob.kluis("mv", ":photos/old.jpg", ":photos/new.jpg", code=15)
+    for owners in (["key", "list"], ["contact", "list"], ["share", "photos", "eve"], ["revoke", "0123"], ["passwd"],
+                   ["key", "add", "--new-recovery-phrase"], ["recovery", "export"], ["key", "rotate"]):
+        bob.kluis(*owners, code=15)
+    bob.kluis("ls", env={"KLUIS_PASSWORD_FILE": str(w.path("password"))}, code=12)
+
+    # Eve may write, and only from now on.
+    policy = policy and ["--policy=" + os.environ["KLUIS_TEST_S3_OTHER_ACCESS_KEY_ID"]]
+    (hers,) = w.kluis("share", ":photos/", "eve", "--write", "--from-now", "--until", "2099-12-31", "--json", *policy).json()
+    if s3:
+        S3().set_policy(bucket, hers["policy"])
+    eve.accept(hers["invitation"], "--as", "album")
+    eve.kluis("cp", "diary.txt", ":album/hers")
+    eve.kluis("cp", "-r", "photos", ":album/all")
+    eve.kluis("mv", ":album/all/old.jpg", ":album/all/2026/", ":album/moved/")
+    eve.kluis("rm", "-r", "album/moved/2026")
+    eve.kluis("cat", "album/old.jpg", code=15)
+    assert eve.kluis("cat", "album/moved/old.jpg").out == bob.kluis("cat", "photos/moved/old.jpg").out
+    assert w.kluis("cat", "photos/hers").out == "content of diary.txt"
+    if s3:
+        # The store refuses what the policy does not name, whatever the client believes.
+        for key in ("kluis.vault", "k/header", "k/l/x", "o/x"):
+            assert refused(bob, w.url, key), key
+
+    # Bob is revoked.
+    (grant,) = [g["id"] for g in w.kluis("shares", "--json").json() if g["to"] == "bob"]
+    line = 'kluis: takes back ID TIME :photos to bob: read, for "the album"'
+    golden(w.kluis("revoke", grant, code=2), err=f"""
+{line}
+kluis: take :photos back from bob needs a confirmation; hint: say it on a terminal, or give --yes
+""")
+    w.kluis("revoke", grant[:3], "--yes", code=2)
+    golden(w.kluis("revoke", "ffffffff", "--yes", code=16), err="""
+kluis: no grant in force begins with ffffffff; hint: see `kluis shares`
+""")
+    golden(w.kluis("revoke", grant[:8], "--yes"), err=f"{line}\n{TAKEN_BACK}")
+    w.kluis("revoke", grant, "--yes", code=16)
+    w.kluis("cp", "diary.txt", ":photos/new")
+    golden(bob.kluis("cat", "photos/new", code=15), err="""
+kluis: $VAULT: no access to what was shared as "photos": it was taken back; hint: ask whoever shared it for a new invitation, and accept that; or check the credentials of the store
+""")
+    bob.kluis("ls", code=15)
+    assert eve.kluis("cat", "album/new").out == "content of diary.txt"
+    assert "until 2099-12-31T23:59:59.999999Z" in w.kluis("shares").out
+
+
+def refused(person, url, key):
+    """Whether the store itself turns this person's write away."""
+    mine = {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    bucket, prefix = url.removeprefix("s3://").split("/", 1)
+    os.environ.update({name: person.env[name] for name in mine})
+    try:
+        S3().request("PUT", f"/{bucket}/{prefix}/{key}", body=b"x")
+        return False
+    except OSError as error:
+        return "403" in str(error)
+    finally:
+        os.environ.update(mine)
+
+
+@test
+def a_share_says_what_it_is(w):
+    w.new_vault()
+    own_words(w)
+    bob = Person(w, "bob").is_contact()
+    done = w.kluis("share", "new/folder", "bob", "--from", "2026-01-01")
+    objects = re.search(r"k/g, (o/\S+)", done.err).group(1)
+    w.known[objects] = "OBJECTS"
+    invitation = done.out.strip()
+    w.known[invitation] = "INVITATION"
+    golden(done, out="INVITATION", err=f"""
+kluis: :new/folder: nothing is in this folder yet; what is written to it will be shared
+kluis: what their own credentials of the store have to reach, below the vault:
+kluis:   read: kluis.vault, k/header, k/h, k/l, k/g, OBJECTS
+kluis:   list: k/h, k/l, OBJECTS
+kluis: shared :new/folder with bob: read, from TIME; grant ID; {HANDING_OVER}
+{READ_RESTS_ON}
+""")
+    golden(w.kluis("share", ":", "bob", code=2), err="""
+kluis: this shares everything in $VAULT, now and later, with bob (WORDS-OF-BOB): read
+kluis: share the whole vault with bob needs a confirmation; hint: say it on a terminal, or give --yes
+""")
+    whole = w.kluis("share", ":", "bob", "--yes", "--write")
+    assert WRITE_RESTS_ON in whole.err, whole.err
+    assert len(w.kluis("shares").lines()) == 2
+    golden(bob.accept(invitation, "--json"), out="""
+{"message_type":"grant","state":"received","id":"ID","path":"folder","grantor":"WORDS-OF-THE-OWNER","write":false,"past":true,"from":"TIME"}
+""")
+    golden(bob.accept(whole.out.strip(), "--as", "folder", code=14), err="""
+kluis: $VAULT offers the folder "vault": read and write
+kluis: from WORDS-OF-THE-OWNER
+kluis: these are the words that its owner sees in `kluis identity show`: compare them
+kluis: a folder folder was accepted from this vault already; hint: give it another name with --as
+""")
+    bob.accept(whole.out.strip(), "--as", "a/b", code=2)
+    assert bob.accept(whole.out.strip()).out == ":vault\n"
+    assert bob.accept(whole.out.strip(), "--as", "all").out == ":all\n"
+    w.write("x", "1")
+    bob.kluis("cp", "x", ":all/new/folder/x")
+    golden(bob.kluis("ls", "-r"), out="all/new/folder/x\nfolder/x")
+    assert w.kluis("cat", "new/folder/x").out == "1"
+    # One of two is taken back: what is left goes on, and the other is denied, not absent.
+    ids = [g["id"] for g in w.kluis("shares", "--json").json()]
+    assert "keeps" in w.kluis("revoke", ids[0], "--yes", code=2).err
+    w.kluis("revoke", ids[1], "--yes")
+    w.kluis("cp", "x", ":y")
+    golden(bob.kluis("cat", "all/y", code=15), err="""
+kluis: :all/y: no access to what was shared as "all": it was taken back; hint: ask whoever shared it for a new invitation, and accept that
+""")
+    bob.kluis("cp", ":all/new/folder/x", "z", code=15)
+    assert bob.kluis("cat", "folder/x").out == "1"
+    assert "- :all was taken back\n" in bob.kluis("shares").out
+    for wrong in ("nothing", "file:///x#0", invitation[:-1], invitation + "/x"):
+        bob.kluis("accept", wrong, code=2)
+    for args in (["--until", "1999-13-01"], ["--from", "2026-02-01", "--until", "2026-01-01"], ["--policy"],
+                 ["--purpose", "a\nb"]):
+        w.kluis("share", "new/folder", "bob", *args, code=2)
+    # Times are kept by clients that are honest.
+    (late,) = w.kluis("share", "late", "bob", "--from", "2098-01-01", "--json").json()
+    bob.accept(late["invitation"])
+    assert "has not begun" in bob.kluis("ls", "late", code=15).err + bob.kluis("cat", "late/x", code=15).err
+
+
+@test
+def k04_a_classical_recipient_is_refused_and_flagged(w):
+    w.new_vault()
+    Person(w, "old", "--classical").is_contact()
+    before = w.stored()
+    golden(w.kluis("share", "photos", "old", code=15), err="""
+kluis: the identity of old is x25519 alone: what is shared with it can be recorded today and read by a quantum computer later; nothing was shared; hint: ask for an identity made without --classical, or give --allow-classical
+""")
+    assert w.stored() == before
+    done = w.kluis("share", "photos", "old", "--allow-classical", "-q")
+    assert "sealed with x25519 alone" in done.err, done.err
+    assert w.kluis("shares").out.endswith(" (classical)\n")
+    assert w.kluis("shares", "--json").json()[0]["suite"] == "x25519"
+    assert w.kluis("contact", "list").out.endswith(" (classical)\n")
+
+
+@test
+def an_identity_takes_the_place_of_a_password(w):
+    w.new_vault()
+    bob = Person(w, "bob").is_contact()
+    w.write("a", "hello")
+    w.kluis("cp", "a", ":f/")
+    invitation = w.kluis("share", "f", "bob").out.strip()
+    bob.accept(invitation)
+    env = {"KLUIS_IDENTITY": None}
+    assert bob.kluis("cat", "f/a", "--identity", "bob.id", env=env).out == "hello"
+    config = w.path("home-bob/.config/kluis/config.toml")
+    config.parent.mkdir(parents=True)
+    config.write_text(f'[vault.shared]\nurl = "{w.url}"\nidentity = "{w.dir}/bob.id"\n')
+    assert bob.kluis("cat", "shared:f/a", env=env).out == "hello"
+    bob.kluis("cp", "shared:f/a", "down", env=env)
+    for other in (["--keyfile", "a"], ["--recovery-phrase-file", "a"], ["--recovery-phrase"]):
+        bob.kluis("ls", "--identity", "bob.id", *other, code=2)
+    bob.kluis("ls", "--identity", "nothing", code=16)
+    golden(bob.kluis("ls", env={"KLUIS_PASSWORD_FILE": str(w.path("password"))}, code=12), err="""
+kluis: $DIR/bob.id: wrong password of the identity file; hint: try again; it is not the password of the vault
+""")
+    bob.kluis("ls", "--identity", "a", code=2)
+    t = Terminal(w, "ls", env={**bob.env, "KLUIS_PASSWORD_FILE": None})
+    t.expect("Password of the identity file ")
+    t.say("the password of bob\n")
+    assert "f/" in t.end(0)
+    t = Terminal(w, "accept", invitation, env=bob.env)
+    t.expect("accept it? [y/N] ")
+    t.say("y\n")
+    assert ":f" in t.end(0)
+    # No secret in what a process list or a log could show.
+    done = bob.kluis("ls", "-v")
+    assert "the password of bob" not in done.err + done.out
