@@ -624,7 +624,6 @@ password_file = "{w.dir}/password"
 [vault.two]
 url = "file://{w.dir}/v2"
 password_command = "cat {w.dir}/p2"
-identity = "~/nothing"
 ''')
     w.write("d/a", "1")
     w.write("d/b", "2")
