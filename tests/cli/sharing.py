@@ -11,8 +11,8 @@ READ_RESTS_ON = ("kluis: this vault is not signed: that a reader does not write 
                  "alone, so give ones that cannot write")
 WRITE_RESTS_ON = ("kluis: this vault is not signed: whoever may read could also compute what a writer writes, so that "
                   "only the store's credentials tell readers from writers")
-TAKEN_BACK = ("kluis: taken back: what is written from now on is out of reach; what was written before stays readable "
-              "to whoever has kept the keys and gets at the bytes, until it is written again; hint: end their "
+TAKEN_BACK = ("kluis: taken back: what is written from now on, by clients that know of it, is out of reach; what was "
+              "written before stays readable to whoever has kept the keys and gets at the bytes, until it is written again; hint: end their "
               "credentials of the store too")
 
 
@@ -197,9 +197,12 @@ def the_story_of_a_share(w):
     w.kluis("share", "photos/old.jpg", "bob", code=2)
 
     s3 = w.store == "s3" and "KLUIS_TEST_S3_OTHER_ACCESS_KEY_ID" in os.environ
-    policy = [f"--policy={os.environ['KLUIS_TEST_S3_OTHER_ACCESS_KEY_ID']}"] if s3 else []
+    policy = ["--policy"] if w.store == "s3" else []
+    policy = [f"--policy={os.environ['KLUIS_TEST_S3_OTHER_ACCESS_KEY_ID']}"] if s3 else policy
     made = w.kluis("share", "photos", "bob", "--purpose", "the album", "--json", *policy)
     (shared,) = made.json()
+    if w.store == "s3":
+        check_policy(w, shared)
     assert shared.keys() - {"policy"} == {"message_type", "invitation", "grant", "prefixes"}, shared
     assert shared["invitation"].startswith(w.address.split("#")[0]), shared
     assert shared["prefixes"]["write"] == [] and len(shared["prefixes"]["read"]) == 6, shared
@@ -287,6 +290,21 @@ kluis: $VAULT: no access to what was shared as "photos": it was taken back; hint
     assert "until 2099-12-31T23:59:59.999999Z" in w.kluis("shares").out
 
 
+def check_policy(w, shared):
+    """Every action and every resource of it, and nothing else."""
+    bucket, prefix = w.url.removeprefix("s3://").split("/", 1)
+    objects = shared["prefixes"]["read"][-1]
+    statements = [{k: v for k, v in s.items() if k != "Principal"} for s in shared["policy"]["Statement"]]
+    below = f"arn:aws:s3:::{bucket}/{prefix}"
+    assert statements == [
+        {"Sid": "KluisRead", "Effect": "Allow", "Action": ["s3:GetObject"],
+         "Resource": [f"{below}/kluis.vault", f"{below}/k/header",
+                      *(f"{below}/{key}/*" for key in ("k/h", "k/l", "k/g", objects))]},
+        {"Sid": "KluisList", "Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": [f"arn:aws:s3:::{bucket}"],
+         "Condition": {"StringLike": {"s3:prefix": [f"{prefix}/{key}/*" for key in ("k/h", "k/l", objects)]}}},
+    ], statements
+
+
 def refused(person, url, key):
     """Whether the store itself turns this person's write away."""
     mine = {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
@@ -345,7 +363,9 @@ kluis: a folder folder was accepted from this vault already; hint: give it anoth
     # One of two is taken back: what is left goes on, and the other is denied, not absent.
     ids = [g["id"] for g in w.kluis("shares", "--json").json()]
     assert "keeps" in w.kluis("revoke", ids[0], "--yes", code=2).err
-    w.kluis("revoke", ids[1], "--yes")
+    golden(w.kluis("revoke", ids[1], "--yes", "--json"), out="""
+{"message_type":"grant","state":"revoked","id":"ID","path":"","to":"bob","fingerprint":"WORDS-OF-BOB","suite":"x-wing","write":true,"past":true,"given":"TIME"}
+""")
     w.kluis("cp", "x", ":y")
     golden(bob.kluis("cat", "all/y", code=15), err="""
 kluis: :all/y: no access to what was shared as "all": it was taken back; hint: ask whoever shared it for a new invitation, and accept that
@@ -353,6 +373,7 @@ kluis: :all/y: no access to what was shared as "all": it was taken back; hint: a
     bob.kluis("cp", ":all/new/folder/x", "z", code=15)
     assert bob.kluis("cat", "folder/x").out == "1"
     assert "- :all was taken back\n" in bob.kluis("shares").out
+    assert '{"message_type":"grant","state":"ended","path":"all"}' in bob.kluis("shares", "--json").lines()
     for wrong in ("nothing", "file:///x#0", invitation[:-1], invitation + "/x"):
         bob.kluis("accept", wrong, code=2)
     for args in (["--until", "1999-13-01"], ["--from", "2026-02-01", "--until", "2026-01-01"], ["--policy"],

@@ -161,7 +161,7 @@ pub(crate) enum Verb {
     Shares,
     /// Take access back
     ///
-    /// What is written from then on is out of reach. What was written before stays readable to
+    /// What is written from then on, by clients that know of it, is out of reach. What was written before stays readable to
     /// whoever has the keys and gets at the bytes, until it is written again.
     Revoke(Revoke),
     /// Accept what somebody shared, with --identity

@@ -448,7 +448,7 @@ pub(super) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
     }
     out.finish()?;
     session.terminal.note(
-        "taken back: what is written from now on is out of reach; what was written before stays readable to whoever has kept the keys and gets at the bytes, until it is written again; hint: end their credentials of the store too",
+        "taken back: what is written from now on, by clients that know of it, is out of reach; what was written before stays readable to whoever has kept the keys and gets at the bytes, until it is written again; hint: end their credentials of the store too",
     );
     Ok(())
 }
