@@ -38,6 +38,7 @@ class Stale(Tampered): """A record is newer than the ledger at hand, or the ledg
 class WrongCredentials(KluisError): """No slot opens with this credential."""
 class UnsupportedFormat(KluisError): """Written by a later version of the format."""
 class LimitExceeded(KluisError): """Over a limit of the format."""
+class AccessDenied(KluisError): """A grant that is not filed, or what was written before it."""
 class InvalidInput(KluisError): """What the caller gave is not allowed."""
 
 
@@ -525,7 +526,8 @@ class Tree:
         return min(times + ([] if collection.closed is None else [collection.closed]), default=None)
 
     def is_refused(self, collection, epoch, path):
-        inner = (c for c in self.on_the_way(path) if len(c.mount) > len(collection.mount))
+        # What a folder took over stands further up than its own.
+        inner = (c for c in self.on_the_way(path) if c is not collection and len(c.mount) >= len(collection.mount))
         return epoch < collection.floor or any(c.floor > 0 for c in inner)
 
     def apply(self, sequence, action):
@@ -556,12 +558,13 @@ class Tree:
         """The object at a path below the top. `source` is a binary file."""
         header = source.read(40)
         collection = self.collections.get(header[24:40])
+        denied = AccessDenied if self.held_back else Tampered
         if collection is None or path[:len(collection.mount)] != collection.mount or path == collection.mount:
-            return Object(source, vault_id, suite, header[24:40], [], ledger_sequence, path, outside)
+            return Object(source, vault_id, suite, header[24:40], [], ledger_sequence, path, outside, denied=denied)
         epoch = int.from_bytes(header[8:12], "big")
         return Object(source, vault_id, suite, collection.id, collection.epochs, ledger_sequence, path[len(collection.mount):],
                       outside, epoch + 1 if self.is_refused(collection, epoch, path) else 0,
-                      self.closed_at(collection, epoch, path))
+                      self.closed_at(collection, epoch, path), denied)
 
 
 def check_terms(terms):
@@ -845,7 +848,8 @@ def parse_attributes(data):
 class Object:
     """An object of suite 1. `keys` are (epoch, opened, orphan, CK); `source` is a binary file."""
 
-    def __init__(self, source, vault_id, suite, collection, keys, ledger_sequence, path, outside=None, floor=0, closed=None):
+    def __init__(self, source, vault_id, suite, collection, keys, ledger_sequence, path, outside=None, floor=0, closed=None,
+                 denied=Tampered):
         self.source = source
         stored = source.seek(0, os.SEEK_END)
         source.seek(0)
@@ -865,7 +869,7 @@ class Object:
         require(fixed[24:] == collection, "an object of another collection")
         has_key = any(epoch == self.epoch and not orphan for epoch, _, orphan, _ in keys)
         self.find_key(keys, path, vault_id, fixed, frame, salt, commitment,
-                      Stale if self.stamp > ledger_sequence and not has_key else Tampered)
+                      Tampered if has_key else Stale if self.stamp > ledger_sequence else denied)
         closed = [opened for epoch, opened, orphan, _ in keys if epoch > self.epoch and not orphan] + ([] if closed is None else [closed])
         require(not closed or self.stamp < min(closed), "written under a closed epoch")
         require(self.epoch >= floor, "the epoch is below the floor")
@@ -1096,6 +1100,107 @@ class IdentityFile:
         identity = Identity(open_record(key, "identity", bytes(16), self.card.hash, self.sealed, WrongCredentials))
         require(identity.card.data == self.card.data, "the secrets are not the card's")
         return identity
+
+
+# --- 12. Grants ---------------------------------------------------------------------------
+
+STATEMENT = row(octets(16), uint, octets(16), octets(32), octets(32), text(1023), TERMS, octets(32), row(uint, octets(32)))
+LETTER = row(octets(), octets(64), octets(), octets(32), many(anything, 2))
+BUNDLE = row(many(octets(), 0, 65536), many(row(octets(16), octets()), 0, 65536))
+INSIDE, IN_RING = row(uint, TREE), row(uint, uint, octets(32))
+
+
+class Letter:
+    """What a letter says, its signature checked."""
+
+    def __init__(self, data, vault_id, grantee):
+        statement, signature, card, self.mailbox, self.keys = parse(data, LETTER)
+        require(self.keys[0] in (0, 1), "there are no such keys")
+        (INSIDE if self.keys[0] == 0 else IN_RING)(self.keys)
+        self.grantor = Card(card)
+        signed = b"kluis/v1/statement\0" + statement
+        verify(self.grantor.signing_key, signature, signed)
+        self.statement_hash = sha256(signed)
+        vault, self.suite, self.id, grantor, to, self.name, terms, self.tree_hash, self.before = parse(statement, STATEMENT)
+        require((vault, grantor, to) == (vault_id, self.grantor.hash, grantee), "a letter of another grant")
+        require(self.suite in (1, 2), "a suite is unknown", UnsupportedFormat)
+        require(not self.name or len(parse_mount(self.name)) == 1, "a name is not a segment")
+        check_terms(terms)
+
+    def tree(self, encoded):
+        require(sha256(cbor_encode(encoded)) == self.tree_hash, "a tree is not the one that was signed")
+        tree = Tree(*encoded)
+        require(tree.at(()) is not None, "a tree without its top")
+        return tree
+
+
+class Share:
+    """A grant in the hands of its grantee. Who the grantor is, the caller compares."""
+
+    def __init__(self, identity, vault_id, name, record):
+        self.identity, self.vault_id = identity, vault_id
+        self.letter = Letter(identity.open(vault_id, name, strip_magic(record, b"KLG1", 16 << 20)), vault_id, identity.card.hash)
+        require(self.letter.keys[0] == 0, "a first letter has its keys inside")
+        self.tree = self.letter.tree(self.letter.keys[1])
+        self.head, self.filed, self.awaited = self.letter.before, False, None
+
+    def follow(self, entry):
+        """The next entry. Where `awaited` is set then, `renew` comes before the one after it."""
+        require(entry.sequence == self.head[0] + 1 and entry.previous == self.head[1], "an entry does not follow")
+        news = []
+        for i, (audience, sealed) in enumerate(entry.parts):
+            collection = self.tree.collections.get(audience[1]) if audience[0] == 1 else None
+            if collection is None or not collection.is_written:
+                continue
+            for ck in [e[3] for e in collection.chain if e[0] == audience[2]]:
+                key = kdf(ck, "notice", self.vault_id)
+                news += [(collection, action) for action in parse_actions(entry.part(key, i, sealed))]
+        require(all(action[0] in (1, 2, 4, 9, 10) for _, action in news), "an action is not for holders")
+        self.filed = self.filed or [9, self.letter.statement_hash] in [action for _, action in news]
+        require(self.filed, "the ledger does not hold this grant", AccessDenied)
+        for collection, action in news:
+            if action[0] == 10:
+                require(action[1] == collection.id, "a part closes another collection")
+                collection.closed = entry.sequence
+                if action[2]:
+                    self.awaited = entry.sequence, action[2]
+        for collection, action in news:
+            known = self.tree.collections.get(action[1])
+            if action[0] == 1 and known is None:
+                mount = "/".join([*collection.mount, action[2]])
+                self.tree.apply(entry.sequence, [*action[:2], mount, *action[3:]])
+            elif action[0] == 4 or action[0] == 2 and not (known and known.chain[-1][0] >= action[2]):
+                self.tree.apply(entry.sequence, action)
+        self.head = [entry.sequence, entry.hash]
+
+    @property
+    def has_ended(self): return self.tree.at(()).closed is not None
+
+    def renew(self, record):
+        """Takes the keys that follow from the bundle; False if there are none."""
+        sequence, digest = self.awaited
+        require(sha256(record) == digest, "another bundle than the ledger names")
+        rings, letters = parse(strip_magic(record, b"KLB1", 64 << 20), BUNDLE)
+        labels = [label for label, _ in letters]
+        require(labels == sorted(set(labels)), "letters are out of order")
+        mailbox, place, self.awaited = self.letter.mailbox, u64(sequence), None
+        label = kdf(mailbox, "letter-label", self.vault_id, place)[:16]
+        if label not in labels:
+            return False
+        key = kdf(mailbox, "letter-key", self.vault_id)
+        letter = Letter(open_record(key, "letter", self.vault_id, place, letters[labels.index(label)][1]),
+                        self.vault_id, self.identity.card.hash)
+        require(letter.id == self.letter.id and letter.before[0] + 1 == sequence, "a letter of another grant or entry")
+        encoded = letter.keys[1]
+        if letter.keys[0] == 1:
+            require(letter.keys[1] < len(rings), "there is no such ring")
+            ring = open_record(letter.keys[2], "ring", self.vault_id, place, rings[letter.keys[1]])
+            encoded = parse(ring, TREE)
+        self.letter, self.tree = letter, letter.tree(encoded)
+        return True
+
+    def open(self, source, path, outside=None):
+        return self.tree.open(source, self.vault_id, self.letter.suite, self.head[0], path, outside)
 
 
 # --- 2. The store, and the vault in it --------------------------------------------------

@@ -9,9 +9,10 @@ import kluis_reader as k
 from harness import pattern, test
 
 VECTORS = Path(__file__).parent.parent / "vectors"
-FILES = "kdf passwords slots header ledger names objects padding lengths kit identity".split()
+FILES = "kdf passwords slots header ledger names objects padding lengths kit identity grants".split()
 CLASSES = {"tampered": k.Tampered, "wrong_credentials": k.WrongCredentials, "unsupported_format": k.UnsupportedFormat,
-           "limit_exceeded": k.LimitExceeded, "invalid_input": k.InvalidInput, "stale": k.Stale}
+           "limit_exceeded": k.LimitExceeded, "invalid_input": k.InvalidInput, "stale": k.Stale,
+           "access_denied": k.AccessDenied}
 
 
 class Foreign(Exception):
@@ -181,9 +182,49 @@ def ledger_chain(c):
                       (at["header_sequence"], c.resolve(at["header_hash"]),
                        at["ledger_sequence"], c.resolve(at["ledger_hash"])))
     state = ledger.of_chain
-    collections = [{"id": x.id, "mount": "/".join(x.mount), "options": x.options, "floor": x.floor, "epochs": x.epochs,
-                    "nk": b"" if x.mount else state.tree.nk} for _, x in sorted(state.tree.collections.items())]
-    return {"sequence": ledger.last.sequence, "hash": ledger.last.hash, "collections": collections}
+    contacts = [[name, k.Card(card).fingerprint, trust] for name, card, trust in state.contacts.values()]
+    grants = [[g[0], g[1], g[3], g[4], g[7], g[9]] for g in state.grants.values()]
+    return {"sequence": ledger.last.sequence, "hash": ledger.last.hash, "collections": collections(state.tree),
+            "contacts": sorted(contacts, key=lambda c: c[0].encode()), "grants": sorted(grants)}
+
+
+def collections(tree):
+    return [{"id": x.id, "mount": "/".join(x.mount), "options": x.options, "floor": x.floor, "epochs": x.epochs,
+             "nk": b"" if x.mount or x.closed is not None else tree.nk} for _, x in sorted(tree.collections.items())]
+
+
+def grants_entry(c):
+    e = k.Entry(c["entry"], c["vault_id"], authorities(c))
+    return {"hash": e.hash, "sequence": e.sequence}
+
+
+def share_of(c):
+    share = k.Share(k.Identity(c["secrets"]), c["vault_id"], c["letter_name"], c["letter"])
+    bundles = iter(map(c.resolve, c.raw("bundles", [])))
+    signers = authorities(c)
+    for data in map(c.resolve, c.raw("entries", [])):
+        share.follow(k.Entry(data, c["vault_id"], signers))
+        bundle = next(bundles, None) if share.awaited else None
+        if bundle is not None:
+            share.renew(bundle)
+    return share
+
+
+def grants_open(c):
+    share = share_of(c)
+    return {"id": share.letter.id, "folder": share.letter.name, "grantor": share.letter.grantor.fingerprint,
+            "sequence": share.head[0], "head": share.head[1], "ended": share.has_ended, "top": share.tree.top,
+            "collections": collections(share.tree)}
+
+
+def grants_follow(c):
+    return grants_open(c)
+
+
+def grants_object(c):
+    share, path = share_of(c), tuple(c.raw("path").split("/"))
+    o = share.open(io.BytesIO(c["object"]), path)
+    return {"stored": share.tree.stored_path(path), "epoch": o.epoch, "plaintext": b"".join(o.stream())}
 
 
 def names_seal(c):

@@ -828,3 +828,73 @@ impl Share {
         self.head
     }
 }
+
+/// What somebody could send who holds a letter and another identity.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Forgery {
+    Signature,
+    Grantor,
+    Grantee,
+    Vault,
+    Tree,
+    NameKey,
+    Suite,
+    NoTop,
+    Ring,
+}
+
+/// A first letter with one thing in it changed, signed by `signer` with his card in it.
+#[cfg(test)]
+pub(crate) fn forged(
+    identity: &Identity,
+    signer: &Identity,
+    vault: &VaultId,
+    name: &LetterName,
+    record: &[u8],
+    forgery: Option<Forgery>,
+) -> Result<Vec<u8>> {
+    let sealed = check_magic(record, Share::MAGIC)?;
+    let letter = Letter::decode(&identity.open(vault, &name.0, sealed)?)?;
+    let mut statement = Statement::decode(&letter.statement)?;
+    statement.grantor = signer.card().hash();
+    let Keys::Inside(mut tree) = letter.keys else {
+        return Err(Error::Tampered);
+    };
+    match forgery {
+        Some(Forgery::Grantor) => statement.grantor = RecordHash([1; 32]),
+        Some(Forgery::Grantee) => statement.grantee = RecordHash([1; 32]),
+        Some(Forgery::Vault) => statement.vault = VaultId([1; 16]),
+        Some(Forgery::Tree) => statement.tree = RecordHash([1; 32]),
+        Some(Forgery::NameKey) => {
+            let names = crate::collection::NameKey::init_with(|key| *key = [1; 32]);
+            tree = Tree::new(tree.top().to_owned(), names);
+        }
+        Some(Forgery::NoTop) => {
+            tree = Tree::new(tree.top().to_owned(), tree.name_key().duplicate());
+            statement.tree = tree_hash(&tree);
+        }
+        _ => {}
+    }
+    let mut encoded = statement.encode().to_vec();
+    if matches!(forgery, Some(Forgery::Suite)) {
+        // Behind the vault id.
+        encoded[18] = 9;
+    }
+    let mut signature = signer.sign(domain::STATEMENT, &[&encoded]);
+    if matches!(forgery, Some(Forgery::Signature)) {
+        signature[0] ^= 1;
+    }
+    let letter = Letter {
+        statement: encoded,
+        signature,
+        grantor: signer.card().clone(),
+        mailbox: letter.mailbox,
+        keys: match forgery {
+            Some(Forgery::Ring) => Keys::Ring(0, RingKey::make()?),
+            _ => Keys::Inside(tree),
+        },
+    };
+    let sealed = identity.card().seal(vault, &name.0, &letter.encode())?;
+    Ok([&Share::MAGIC[..], &sealed].concat())
+}

@@ -732,17 +732,22 @@ pub(crate) mod tests {
         content: &[u8],
         known: bool,
     ) -> (Vec<u8>, Option<Vec<u8>>) {
+        let (id, ledger) = (vault.secrets.vault(), vault.ledger());
+        put_in(&id, ledger.tree(), at, version, metadata, content, known)
+    }
+
+    /// As `put`, with the keys and the ledger that a tree has.
+    pub(crate) fn put_in(
+        id: &VaultId,
+        tree: &Tree,
+        at: &str,
+        version: u64,
+        metadata: &Metadata,
+        content: &[u8],
+        known: bool,
+    ) -> (Vec<u8>, Option<Vec<u8>>) {
         let length = known.then_some(content.len() as u64);
-        let id = vault.secrets.vault();
-        let sealer = Sealer::new(
-            &id,
-            vault.ledger().tree(),
-            &path(at),
-            version,
-            metadata,
-            length,
-        )
-        .unwrap();
+        let sealer = Sealer::new(id, tree, &path(at), version, metadata, length).unwrap();
         let mut text = content.to_vec();
         let filler = sealer.filler(content.len() as u64).unwrap();
         text.resize(text.len() + filler.zeros as usize, 0);

@@ -8,6 +8,7 @@
 
 mod cases;
 mod example;
+mod grants;
 mod identity;
 mod run;
 

@@ -228,6 +228,35 @@ impl Entry {
         Self::write(body, secrets)
     }
 
+    /// The same entry, signed all right, with the last bit of a part flipped.
+    #[cfg(test)]
+    pub(crate) fn with_damaged_part(&self, index: usize, secrets: &VaultSecrets) -> Self {
+        let mut body = self.body.clone();
+        *body.parts[index].1.last_mut().unwrap() ^= 1;
+        Self::write(body, secrets).unwrap()
+    }
+
+    /// The entry after this one, with one part for the owner that holds these actions.
+    #[cfg(test)]
+    pub(crate) fn followed_by(&self, actions: &[u8], secrets: &VaultSecrets) -> Self {
+        let (vault, sequence) = (secrets.vault(), self.position.sequence + 1);
+        let owner = secrets.owners().last().unwrap();
+        let place = part_place(sequence, 0);
+        let context = part_context(&vault, &place);
+        let key = owner_key(owner, &vault);
+        let sealed = message::seal(key.expose_secret(), &context, actions).unwrap();
+        let body = Body {
+            vault,
+            sequence,
+            written: 5,
+            previous: Some(self.position.hash),
+            header: self.body.header,
+            settled: Vec::new(),
+            parts: vec![(Audience::Owner(secrets.owners().len() as u64 - 1), sealed)],
+        };
+        Self::write(body, secrets).unwrap()
+    }
+
     /// Its place in the ledger.
     pub fn position(&self) -> Position {
         self.position

@@ -5,6 +5,7 @@ use crate::cbor::Record;
 use crate::header::RootKey;
 use crate::header::tests::with_slots;
 use crate::kdf::Label;
+use crate::ledger::{Action, Actions, Appended, Decision};
 use crate::message::{self, Place};
 use crate::object::tests::{put, seal_with_frame};
 use crate::random::scripted;
@@ -1244,8 +1245,172 @@ fn ledger() {
             at(first, 0),
             "stale",
         );
+        shared(&mut file);
         check(&file);
     });
+}
+
+/// Folders that are mounted, and what else the owner decides about them.
+fn shared(file: &mut File) {
+    let mut vault = Vault::make(true, &phrase(1));
+    let id = vault.secrets.vault();
+    let path = |text: &str| VaultPath::parse(text).unwrap();
+    let identity = Identity::make(IdentitySuite::X25519, 1).unwrap();
+    let anna = Contact::new("anna", identity.card().clone()).unwrap();
+    let checked = anna.verified(&identity.card().fingerprint()).unwrap();
+    let share = |folder: Option<VaultPath>, past| Decision::Share {
+        folder,
+        recipient: checked.recipient().unwrap(),
+        terms: Terms {
+            past,
+            ..Terms::reading()
+        },
+    };
+    let grant = |appended: Appended| appended.granted.unwrap().0;
+    let other = Contact::new("é", identity.card().clone()).unwrap();
+    vault.decide(Decision::Contact(anna.clone())).unwrap();
+    vault.decide(Decision::Contact(other)).unwrap();
+    vault.decide(Decision::Contact(checked.clone())).unwrap();
+    let first = vault
+        .decide(share(Some(path("photos")), Past::Shared))
+        .unwrap();
+    let second = vault
+        .decide(share(Some(path("photos/2026")), Past::HeldBack))
+        .unwrap();
+    let whole = grant(vault.decide(share(None, Past::Shared)).unwrap());
+    let all = vec![grant(first), grant(second), whole];
+    vault.decide(Decision::Revoke(all)).unwrap();
+    vault
+        .decide(share(Some(path("photos")), Past::HeldBack))
+        .unwrap();
+    let floors = vault.ledger().tree().floors_to_raise(Some(&path("photos")));
+    vault.decide(Decision::RaiseFloors(floors)).unwrap();
+    vault.decide(Decision::Forget("é".to_owned())).unwrap();
+    let before = vault.entries.len();
+    while vault.entries.len() < 65 {
+        vault.append();
+    }
+
+    let authorities = vault.header().authorities().list();
+    let authorities: Vec<_> = authorities
+        .iter()
+        .map(|a| json!([hex(&a.key), a.from]))
+        .collect();
+    let owner = hex(vault.secrets.owners()[0].expose_secret());
+    let context = json!({
+        "vault_id": hex(id.as_bytes()),
+        "authorities": authorities,
+        "owner_keys": [owner],
+    });
+    let name = |i: usize| format!("shared: entry {i}");
+    for i in (0..before).chain([64]) {
+        let inputs = json!({ "entry": hex(vault.entries[i].as_bytes()) });
+        file.case(name(i), "entry", with(context.clone(), inputs), "ok");
+    }
+    let at = |i: usize| {
+        let (header, ledger) = (vault.header().position(), vault.entries[i].position());
+        json!({
+            "header_sequence": header.sequence,
+            "header_hash": hex(header.hash.as_bytes()),
+            "ledger_sequence": ledger.sequence,
+            "ledger_hash": hex(ledger.hash.as_bytes()),
+        })
+    };
+    let lay = |store: &mut BTreeMap<String, Value>, at: Position, data: Value| {
+        let name = format!("k/l/{}", sequence_name(at.sequence));
+        store.insert(format!("{name}-{}", at.hash), data);
+        store.insert(name, hex(at.hash.as_bytes()));
+    };
+    let store = |range: &mut dyn Iterator<Item = usize>| {
+        let mut store = BTreeMap::new();
+        for i in range {
+            let entry = json!({ "case": name(i), "field": "entry" });
+            lay(&mut store, vault.entries[i].position(), entry);
+        }
+        store
+    };
+    for i in 1..before {
+        let inputs = json!({ "store": store(&mut (0..=i)), "at": at(0) });
+        let case = format!("shared: up to entry {i}");
+        file.case(case, "chain", with(context.clone(), inputs), "ok");
+    }
+    let inputs = json!({ "store": store(&mut (64..65)), "at": at(64) });
+    let case = "shared: from the snapshot";
+    file.case(case, "chain", with(context.clone(), inputs), "ok");
+
+    let last = &vault.entries[before - 1];
+    let ledger = vault.ledger();
+    let photos = ledger.tree().mounted(Some(&path("photos"))).unwrap();
+    let granted = ledger.grants().next().unwrap();
+    let mount = |folder: Option<&str>| {
+        let folder = folder.map(path);
+        Action::Collection(None, Collection::make(folder, false).unwrap())
+    };
+    let floor = |collection, floor| Action::Floor { collection, floor };
+    let mut again = granted.duplicate();
+    again.id = GrantId([1; 16]);
+    let mut elsewhere = again.duplicate();
+    (elsewhere.filed, elsewhere.folder) = (before as u64, Some(path("other")));
+    let mut twice = granted.duplicate();
+    twice.filed = before as u64;
+    for (what, action, expect) in [
+        ("a mount", mount(Some("other")), "ok"),
+        (
+            "a mount in a place that has one",
+            mount(Some("photos")),
+            "tampered",
+        ),
+        ("a mount at the top", mount(None), "tampered"),
+        ("a floor once more", floor(photos.id(), photos.floor), "ok"),
+        (
+            "a floor that sinks",
+            floor(photos.id(), photos.floor - 1),
+            "tampered",
+        ),
+        (
+            "a floor above the last epoch",
+            floor(photos.id(), photos.floor + 1),
+            "tampered",
+        ),
+        (
+            "a floor of nothing",
+            floor(CollectionId([1; 16]), 0),
+            "tampered",
+        ),
+        (
+            "nobody is forgotten",
+            Action::Forget("bert".to_owned()),
+            "tampered",
+        ),
+        (
+            "nothing is taken back",
+            Action::Revoke(GrantId([1; 16])),
+            "tampered",
+        ),
+        (
+            "a grant of another entry",
+            Action::Grant(Box::new(again)),
+            "tampered",
+        ),
+        (
+            "a grant of another folder",
+            Action::Grant(Box::new(elsewhere)),
+            "tampered",
+        ),
+        ("a grant twice", Action::Grant(Box::new(twice)), "tampered"),
+        (
+            "what is for holders",
+            Action::Filed(RecordHash([1; 32])),
+            "tampered",
+        ),
+    ] {
+        let next = last.followed_by(&Actions(vec![action]).encode(), &vault.secrets);
+        let mut store = store(&mut (0..before));
+        lay(&mut store, next.position(), hex(next.as_bytes()));
+        let inputs = json!({ "store": store, "at": at(0) });
+        let case = format!("shared: {what}");
+        file.case(case, "chain", with(context.clone(), inputs), expect);
+    }
 }
 
 #[test]

@@ -225,6 +225,10 @@ pub(super) fn run(file: &File, op: &str, fields: &[(String, Value)]) -> Outcome 
         ("header", "choose") => choose(&case),
         ("ledger", "entry") => entry(&case),
         ("ledger", "chain") => chain(&case),
+        ("grants", "entry") => entry_position(&case),
+        ("grants", "open") => share(&case).map(|share| share_fields(&share)),
+        ("grants", "follow") => follow(&case).map(|share| share_fields(&share)),
+        ("grants", "object") => shared_object(&case),
         ("names", "seal") => seal_names(&case),
         ("names", "open") => return open_names(&case),
         ("objects", "open") => object(&case),
@@ -536,33 +540,125 @@ fn chain(case: &Case<'_>) -> Result<Fields> {
         Suite::V1,
         &case.owners(),
     )?;
-    let root = ledger.root();
-    let epochs: Vec<_> = root
-        .epochs
-        .iter()
-        .map(|e| {
+    let tree = ledger.tree();
+    let contacts: Vec<_> = ledger
+        .contacts()
+        .map(|c| {
             json!([
-                e.number,
-                e.opened,
-                u8::from(e.orphan),
-                hex(e.key.expose_secret())
+                c.name(),
+                hex(c.card().fingerprint().as_bytes()),
+                c.trust() as u8
+            ])
+        })
+        .collect();
+    let grants: Vec<_> = ledger
+        .grants()
+        .map(|grant| {
+            json!([
+                hex(grant.id.as_bytes()),
+                grant.to,
+                crate::tree::mount_text(grant.folder.as_ref()),
+                hex(grant.collection.as_bytes()),
+                grant.filed,
+                hex(grant.statement.as_bytes()),
             ])
         })
         .collect();
     Ok(out(&[
         ("sequence", json!(ledger.head().sequence)),
         ("hash", hex(ledger.head().hash.as_bytes())),
-        (
-            "collections",
-            json!([{
-                "id": hex(root.id.as_bytes()),
-                "mount": "",
-                "options": u8::from(root.padded),
-                "nk": hex(ledger.tree().name_key().expose_secret()),
-                "floor": root.floor,
-                "epochs": epochs,
-            }]),
-        ),
+        ("collections", collections(tree)),
+        ("contacts", json!(contacts)),
+        ("grants", json!(grants)),
+    ]))
+}
+
+fn collections(tree: &Tree) -> Value {
+    let of_one = |c: &Collection| {
+        let epochs: Vec<_> = c
+            .epochs
+            .iter()
+            .map(|e| {
+                let key = hex(e.key.expose_secret());
+                json!([e.number, e.opened, u8::from(e.orphan), key])
+            })
+            .collect();
+        // Those that are mounted have the names of their folders.
+        let names = if c.mount.is_none() && c.closed.is_none() {
+            &tree.name_key().expose_secret()[..]
+        } else {
+            &[]
+        };
+        json!({
+            "id": hex(c.id.as_bytes()),
+            "mount": crate::tree::mount_text(c.mount.as_ref()),
+            "options": u8::from(c.padded),
+            "nk": hex(names),
+            "floor": c.floor,
+            "epochs": epochs,
+        })
+    };
+    tree.collections().map(of_one).collect()
+}
+
+fn entry_position(case: &Case<'_>) -> Result<Fields> {
+    let entry = Entry::parse(&case.bytes("entry"), &case.vault(), &case.authorities())?;
+    Ok(out(&[
+        ("hash", hex(entry.position().hash.as_bytes())),
+        ("sequence", json!(entry.position().sequence)),
+    ]))
+}
+
+fn share(case: &Case<'_>) -> Result<Share> {
+    let identity = Identity::from_secret_bytes(&case.bytes("secrets"))?;
+    let name = LetterName(case.fixed("letter_name"));
+    Share::open(&identity, &case.vault(), &name, &case.bytes("letter"))
+}
+
+fn share_fields(share: &Share) -> Fields {
+    let tree = share.tree();
+    out(&[
+        ("id", hex(share.id().as_bytes())),
+        ("folder", json!(share.name())),
+        ("grantor", hex(share.grantor().fingerprint().as_bytes())),
+        ("sequence", json!(share.head().sequence)),
+        ("head", hex(share.head().hash.as_bytes())),
+        ("ended", json!(share.is_closed())),
+        ("top", json!(tree.top())),
+        ("collections", collections(tree)),
+    ])
+}
+
+/// docs/FORMAT.md, section 12: each entry in turn, and the next bundle where one is
+/// awaited.
+fn follow(case: &Case<'_>) -> Result<Share> {
+    let mut share = share(case)?;
+    let list = |name: &str| -> Vec<Vec<u8>> {
+        let given = case.get(name).and_then(Value::as_array);
+        let given = given.into_iter().flatten();
+        given.map(|value| case.resolve(value, "")).collect()
+    };
+    let mut bundles = list("bundles").into_iter();
+    for entry in list("entries") {
+        share.follow(&Entry::parse(&entry, &case.vault(), &case.authorities())?)?;
+        if share.awaited().is_some()
+            && let Some(bundle) = bundles.next()
+        {
+            share.renew(&bundle)?;
+        }
+    }
+    Ok(share)
+}
+
+fn shared_object(case: &Case<'_>) -> Result<Fields> {
+    let share = follow(case)?;
+    let (path, object) = (VaultPath::parse(case.text("path"))?, case.bytes("object"));
+    let header = object.first_chunk().ok_or(Error::Tampered)?;
+    let opener = Opener::new(header, &case.vault(), share.suite(), share.tree(), &path)?;
+    Ok(out(&[
+        ("stored", json!(share.tree().store_path(&path)?.path)),
+        ("epoch", json!(opener.epoch())),
+        ("plaintext", long(&get(&opener, &object)?)),
     ]))
 }
 

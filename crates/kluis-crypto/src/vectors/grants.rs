@@ -1,0 +1,474 @@
+//! What is in tests/vectors/grants.json.
+
+use super::cases::with;
+use super::{File, check, hex};
+use crate::grant::{Forgery, forged};
+use crate::ledger::{Appended, Decision};
+use crate::object::tests::put_in;
+use crate::random::scripted;
+use crate::testing::{Vault, pattern, phrase};
+use crate::*;
+use serde_json::{Value, json};
+
+/// A grant, as its grantee holds it.
+struct Given {
+    identity: Identity,
+    name: LetterName,
+    letter: Vec<u8>,
+}
+
+impl Given {
+    fn inputs(&self) -> Value {
+        json!({
+            "secrets": hex(&self.identity.to_secret_bytes()),
+            "letter_name": hex(&self.name.0),
+            "letter": hex(&self.letter),
+        })
+    }
+}
+
+fn share(suite: IdentitySuite, folder: &str, past: Past) -> (Identity, Decision) {
+    let identity = Identity::make(suite, 1).unwrap();
+    let recipient = Recipient::trusted_on_first_use(identity.card().clone());
+    let decision = Decision::Share {
+        folder: (!folder.is_empty()).then(|| VaultPath::parse(folder).unwrap()),
+        recipient,
+        terms: Terms {
+            past,
+            ..Terms::reading()
+        },
+    };
+    (identity, decision)
+}
+
+fn given(identity: Identity, appended: &Appended) -> Given {
+    let (_, name) = appended.granted.unwrap();
+    let found = appended.records.iter().find(|r| r.0 == name.path());
+    let letter = found.unwrap().1.clone();
+    Given {
+        identity,
+        name,
+        letter,
+    }
+}
+
+fn bundle(appended: &Appended) -> Vec<u8> {
+    let is_bundle = |r: &&(String, Vec<u8>)| r.1.starts_with(b"KLB1");
+    appended.records.iter().find(is_bundle).unwrap().1.clone()
+}
+
+#[test]
+fn grants() {
+    scripted::seeded("kluis vectors: grants", || {
+        let mut vault = Vault::make(false, &phrase(1));
+        let id = vault.secrets.vault();
+        let mut objects: Vec<(&str, Vec<u8>)> = Vec::new();
+        let mut put = |vault: &Vault, at: &'static str, ahead: u64| {
+            let mut tree = vault.ledger().tree().duplicate();
+            tree.set_head(tree.head() + ahead);
+            let version = 1 + objects.len() as u64;
+            let metadata = Metadata::default();
+            let (object, _) = put_in(&id, &tree, at, version, &metadata, &pattern(100), true);
+            objects.push((at, object));
+        };
+        let mut members = Vec::new();
+        let mut give = |vault: &mut Vault, suite, folder, past| {
+            let (identity, decision) = share(suite, folder, past);
+            let appended = vault.decide(decision).unwrap();
+            members.push(given(identity, &appended));
+            appended.granted.unwrap().0
+        };
+        use IdentitySuite::{X25519, XWing};
+        vault.append();
+        put(&vault, "photos/old", 0);
+        put(&vault, "photos/2026/old", 0);
+        // A grant that another entry came in the place of.
+        let (stranger, decision) = share(X25519, "photos", Past::Shared);
+        let lost = vault.ledger();
+        let lost = lost
+            .next(vault.header(), &vault.secrets, 9, decision)
+            .unwrap();
+        let lost = given(stranger, &lost);
+        let anna = give(&mut vault, X25519, "photos", Past::Shared);
+        put(&vault, "photos/first", 0);
+        give(&mut vault, XWing, "photos/2026", Past::HeldBack);
+        put(&vault, "photos/2026/first", 0);
+        let carl = give(&mut vault, X25519, "photos", Past::Shared);
+        give(&mut vault, X25519, "", Past::Shared);
+        // By somebody who keeps the key, and knows what comes.
+        put(&vault, "photos/forged", 1);
+        let revoked = vault.decide(Decision::Revoke(vec![carl])).unwrap();
+        put(&vault, "photos/second", 0);
+        put(&vault, "photos/2026/second", 0);
+        let photos = VaultPath::parse("photos").unwrap();
+        let floors = vault.ledger().tree().floors_to_raise(Some(&photos));
+        vault.decide(Decision::RaiseFloors(floors)).unwrap();
+        put(&vault, "photos/third", 0);
+        let ended = vault.decide(Decision::Revoke(vec![anna])).unwrap();
+        put(&vault, "photos/fourth", 0);
+        let bundles = [bundle(&revoked), bundle(&ended)];
+
+        let authorities = vault.header().authorities().list();
+        let authorities: Vec<_> = authorities
+            .iter()
+            .map(|a| json!([hex(&a.key), a.from]))
+            .collect();
+        let defaults = json!({ "vault_id": hex(id.as_bytes()), "authorities": authorities });
+        let mut file = File::new("grants", defaults);
+        for (i, entry) in vault.entries.iter().enumerate() {
+            let inputs = json!({ "entry": hex(entry.as_bytes()) });
+            file.case(format!("entry {i}"), "entry", inputs, "ok");
+        }
+        let names = ["anna", "bert", "carl", "dora"];
+        for (name, member) in names.iter().zip(&members) {
+            file.case(format!("letter to {name}"), "open", member.inputs(), "ok");
+        }
+        let letter = |name: &str, changes: Value| {
+            let of = |field: &str| json!({ "case": format!("letter to {name}"), "field": field });
+            let base = json!({
+                "secrets": of("secrets"),
+                "letter_name": of("letter_name"),
+                "letter": of("letter"),
+            });
+            with(base, changes)
+        };
+        for name in ["anna", "bert"] {
+            for (what, changes, expect) in [
+                (
+                    "another recipient",
+                    json!({ "secrets": { "case": "letter to carl" } }),
+                    "tampered",
+                ),
+                (
+                    "another vault",
+                    json!({ "vault_id": hex(&[1; 16]) }),
+                    "tampered",
+                ),
+                (
+                    "another name",
+                    json!({ "letter_name": hex(&[1; 16]) }),
+                    "tampered",
+                ),
+            ] {
+                let inputs = letter(name, changes);
+                file.case(format!("letter to {name}: {what}"), "open", inputs, expect);
+            }
+            for (what, edits, expect) in [
+                (
+                    "another magic",
+                    json!([{ "xor": "01", "at": 0 }]),
+                    "tampered",
+                ),
+                (
+                    "version 2",
+                    json!([{ "put": "32", "at": 3 }]),
+                    "unsupported_format",
+                ),
+                (
+                    "flip in what is encapsulated",
+                    json!([{ "xor": "01", "at": 10 }]),
+                    "tampered",
+                ),
+                (
+                    "flip at the end",
+                    json!([{ "xor": "01", "at": -1 }]),
+                    "tampered",
+                ),
+                ("cut", json!([{ "cut": -1 }]), "tampered"),
+                ("extended", json!([{ "append": "00" }]), "tampered"),
+                ("nothing", json!([{ "cut": 0 }]), "tampered"),
+            ] {
+                let of = format!("letter to {name}");
+                let inputs = letter(name, json!({ "letter": { "case": of, "edits": edits } }));
+                file.case(format!("letter to {name}: {what}"), "open", inputs, expect);
+            }
+        }
+        let owner: &Identity = vault.secrets.identity();
+        for (what, signer, forgery, expect) in [
+            ("signed again", owner, None, "ok"),
+            ("from another grantor", &members[2].identity, None, "ok"),
+            (
+                "a wrong signature",
+                owner,
+                Some(Forgery::Signature),
+                "tampered",
+            ),
+            (
+                "another grantor's card",
+                owner,
+                Some(Forgery::Grantor),
+                "tampered",
+            ),
+            (
+                "stated for another grantee",
+                owner,
+                Some(Forgery::Grantee),
+                "tampered",
+            ),
+            (
+                "stated for another vault",
+                owner,
+                Some(Forgery::Vault),
+                "tampered",
+            ),
+            (
+                "another tree's hash",
+                owner,
+                Some(Forgery::Tree),
+                "tampered",
+            ),
+            ("another tree", owner, Some(Forgery::NameKey), "tampered"),
+            (
+                "a tree without its top",
+                owner,
+                Some(Forgery::NoTop),
+                "tampered",
+            ),
+            ("keys in a ring", owner, Some(Forgery::Ring), "tampered"),
+            (
+                "a suite of a later version",
+                owner,
+                Some(Forgery::Suite),
+                "unsupported_format",
+            ),
+        ] {
+            let anna = &members[0];
+            let (name, record) = (&anna.name, &anna.letter);
+            let forged = forged(&anna.identity, signer, &id, name, record, forgery).unwrap();
+            let inputs = letter("anna", json!({ "letter": hex(&forged) }));
+            file.case(format!("a letter: {what}"), "open", inputs, expect);
+        }
+
+        let entry = |i: &usize| json!({ "case": format!("entry {i}"), "field": "entry" });
+        let chain = |entries: &[usize]| json!(entries.iter().map(entry).collect::<Vec<_>>());
+        let all = json!([hex(&bundles[0]), hex(&bundles[1])]);
+        for (what, name, entries, given, expect) in [
+            (
+                "a grant that is filed",
+                "anna",
+                chain(&[2]),
+                json!([]),
+                "ok",
+            ),
+            (
+                "a folder in it is mounted apart",
+                "anna",
+                chain(&[2, 3]),
+                json!([]),
+                "ok",
+            ),
+            (
+                "others are given access",
+                "anna",
+                chain(&[2, 3, 4, 5]),
+                json!([]),
+                "ok",
+            ),
+            (
+                "an epoch is closed, before the bundle",
+                "anna",
+                chain(&[2, 3, 4, 5, 6]),
+                json!([]),
+                "ok",
+            ),
+            (
+                "the keys that follow",
+                "anna",
+                chain(&[2, 3, 4, 5, 6]),
+                all.clone(),
+                "ok",
+            ),
+            (
+                "floors",
+                "anna",
+                chain(&[2, 3, 4, 5, 6, 7]),
+                all.clone(),
+                "ok",
+            ),
+            (
+                "her access ends",
+                "anna",
+                chain(&[2, 3, 4, 5, 6, 7, 8]),
+                all.clone(),
+                "ok",
+            ),
+            (
+                "his goes on",
+                "bert",
+                chain(&[3, 4, 5, 6, 7, 8]),
+                all.clone(),
+                "ok",
+            ),
+            (
+                "no letter in the bundle",
+                "carl",
+                chain(&[4, 5, 6]),
+                all.clone(),
+                "ok",
+            ),
+            (
+                "the whole vault",
+                "dora",
+                chain(&[5, 6, 7, 8]),
+                all.clone(),
+                "ok",
+            ),
+            (
+                "an entry is left out",
+                "anna",
+                chain(&[2, 4]),
+                json!([]),
+                "tampered",
+            ),
+            (
+                "an entry twice",
+                "anna",
+                chain(&[2, 2]),
+                json!([]),
+                "tampered",
+            ),
+            (
+                "not from the beginning",
+                "anna",
+                chain(&[3]),
+                json!([]),
+                "tampered",
+            ),
+            (
+                "another bundle",
+                "anna",
+                chain(&[2, 3, 4, 5, 6]),
+                json!([hex(&bundles[1])]),
+                "tampered",
+            ),
+        ] {
+            let inputs = letter(name, json!({ "entries": entries, "bundles": given }));
+            file.case(format!("follow: {what}"), "follow", inputs, expect);
+        }
+        let mut altered = bundles[0].clone();
+        *altered.last_mut().unwrap() ^= 1;
+        let inputs = letter(
+            "anna",
+            json!({ "entries": chain(&[2, 3, 4, 5, 6]), "bundles": [hex(&altered)] }),
+        );
+        file.case(
+            "follow: a bundle that was altered",
+            "follow",
+            inputs,
+            "tampered",
+        );
+        let mut ring = bundles[0].clone();
+        ring[100] ^= 1;
+        let inputs = letter(
+            "anna",
+            json!({ "entries": chain(&[2, 3, 4, 5, 6]), "bundles": [hex(&ring)] }),
+        );
+        file.case(
+            "follow: a ring that was altered",
+            "follow",
+            inputs,
+            "tampered",
+        );
+        let inputs = with(
+            lost.inputs(),
+            json!({ "entries": chain(&[2]), "bundles": [] }),
+        );
+        file.case(
+            "follow: a grant that is not filed",
+            "follow",
+            inputs,
+            "access_denied",
+        );
+        let damaged = vault.entries[3].with_damaged_part(1, &vault.secrets);
+        let inputs = letter(
+            "anna",
+            json!({ "entries": [entry(&2), hex(damaged.as_bytes())], "bundles": [] }),
+        );
+        file.case(
+            "follow: a notice that was altered",
+            "follow",
+            inputs,
+            "tampered",
+        );
+        let mut flipped = vault.entries[2].as_bytes().to_vec();
+        *flipped.last_mut().unwrap() ^= 1;
+        let inputs = letter("anna", json!({ "entries": [hex(&flipped)], "bundles": [] }));
+        file.case(
+            "follow: an entry that nobody signed",
+            "follow",
+            inputs,
+            "tampered",
+        );
+
+        let mut at = 0;
+        let mut found = |name: &str| {
+            at += 1;
+            let object = objects.iter().find(|(path, _)| *path == name).unwrap();
+            (at, hex(&object.1))
+        };
+        let five = [2, 3, 4, 5, 6];
+        for (who, object, path, entries, expect) in [
+            ("anna", "photos/old", "old", &five[..1], "ok"),
+            ("anna", "photos/2026/old", "2026/old", &five[..2], "ok"),
+            ("anna", "photos/first", "first", &five[..1], "ok"),
+            ("anna", "photos/2026/first", "2026/first", &five[..2], "ok"),
+            (
+                "anna",
+                "photos/2026/first",
+                "2026/first",
+                &five[..1],
+                "stale",
+            ),
+            ("anna", "photos/second", "second", &five, "ok"),
+            ("anna", "photos/2026/second", "2026/second", &five, "ok"),
+            ("anna", "photos/old", "old", &five, "ok"),
+            ("anna", "photos/second", "second", &five[..1], "stale"),
+            ("anna", "photos/forged", "forged", &five, "tampered"),
+            ("anna", "photos/old", "first", &five[..1], "tampered"),
+            ("anna", "photos/old", "old", &[2, 3, 4, 5, 6, 7], "tampered"),
+            ("anna", "photos/second", "second", &[2, 3, 4, 5, 6, 7], "ok"),
+            (
+                "anna",
+                "photos/third",
+                "third",
+                &[2, 3, 4, 5, 6, 7, 8],
+                "ok",
+            ),
+            (
+                "anna",
+                "photos/fourth",
+                "fourth",
+                &[2, 3, 4, 5, 6, 7, 8],
+                "tampered",
+            ),
+            ("bert", "photos/2026/old", "old", &[3], "access_denied"),
+            ("bert", "photos/2026/first", "first", &[3], "ok"),
+            ("bert", "photos/2026/second", "second", &[3, 4, 5, 6], "ok"),
+            ("carl", "photos/first", "first", &[4, 5, 6], "ok"),
+            ("carl", "photos/second", "second", &[4, 5, 6], "tampered"),
+            ("dora", "photos/old", "photos/old", &[5], "ok"),
+            ("dora", "photos/second", "photos/second", &[5, 6], "ok"),
+            (
+                "dora",
+                "photos/fourth",
+                "photos/fourth",
+                &[5, 6, 7, 8],
+                "ok",
+            ),
+        ] {
+            let (number, object_bytes) = found(object);
+            let inputs = letter(
+                who,
+                json!({
+                    "entries": chain(entries),
+                    "bundles": all,
+                    "path": path,
+                    "object": object_bytes,
+                }),
+            );
+            let name = format!("object {number}: {who} reads {object}");
+            file.case(name, "object", inputs, expect);
+        }
+        check(&file);
+    });
+}
