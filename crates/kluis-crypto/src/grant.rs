@@ -898,3 +898,138 @@ pub(crate) fn forged(
     let sealed = identity.card().seal(vault, &name.0, &letter.encode())?;
     Ok([&Share::MAGIC[..], &sealed].concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contact::Recipient;
+    use crate::ledger::{Appended, Decision};
+    use crate::testing::{Vault, flips, phrase};
+    use crate::{IdentitySuite, Trust};
+    use proptest::prelude::*;
+
+    fn give(vault: &mut Vault, identity: &Identity) -> (Appended, LetterName, Vec<u8>) {
+        let appended = vault.decide(Decision::Share {
+            folder: Some(VaultPath::parse("a").unwrap()),
+            recipient: Recipient::trusted_on_first_use(identity.card().clone()),
+            terms: Terms::reading(),
+        });
+        let appended = appended.unwrap();
+        let (_, name) = appended.granted.unwrap();
+        let found = appended.records.iter().find(|r| r.0 == name.path());
+        let letter = found.unwrap().1.clone();
+        (appended, name, letter)
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_letter_and_a_bundle_is_refused() {
+        let mut vault = Vault::make(false, &phrase(1));
+        let id = vault.secrets.vault();
+        let [anna, bert] = [IdentitySuite::X25519; 2].map(|s| Identity::make(s, 1).unwrap());
+        let (first, name, letter) = give(&mut vault, &anna);
+        let (second, ..) = give(&mut vault, &bert);
+        let open = |record: &[u8]| Share::open(&anna, &id, &name, record);
+        let refused =
+            |error: &Error| matches!(error, Error::Tampered | Error::UnsupportedFormat(_));
+        for (at, changed) in flips(&letter) {
+            assert!(refused(&open(&changed).unwrap_err()), "byte {at}");
+        }
+        for length in 0..letter.len() {
+            assert!(refused(&open(&letter[..length]).unwrap_err()), "{length}");
+        }
+        let mut share = open(&letter).unwrap();
+        share.follow(&first.entry).unwrap();
+        share.follow(&second.entry).unwrap();
+        let revoked = Decision::Revoke(vec![second.granted.unwrap().0]);
+        let revoked = vault.decide(revoked).unwrap();
+        assert!(
+            share.renew(&revoked.records[0].1).is_err(),
+            "nothing is awaited"
+        );
+        share.follow(&revoked.entry).unwrap();
+        let bundle = &revoked.records[0].1;
+        for (at, changed) in flips(bundle) {
+            assert_eq!(share.renew(&changed), Err(Error::Tampered), "byte {at}");
+            // Without the ledger's word for it, too, nothing panics.
+            let _ = Bundle::parse(&changed);
+        }
+        for length in 0..bundle.len() {
+            let cut = &bundle[..length];
+            assert_eq!(share.renew(cut), Err(Error::Tampered), "{length}");
+            assert!(Bundle::parse(cut).is_err(), "{length}");
+        }
+        assert_eq!(share.renew(bundle), Ok(true));
+        assert!(!share.is_closed());
+    }
+
+    fn terms() -> impl Strategy<Value = Terms> {
+        let times = (any::<bool>(), 1u64..1 << 40, any::<bool>(), 1u64..1 << 40);
+        (any::<[bool; 3]>(), times, "[^\\pC]{0,40}").prop_map(|(bits, times, purpose)| {
+            let (has_from, from, has_until, long) = times;
+            Terms {
+                write: bits[0],
+                reshare: bits[1],
+                past: if bits[2] {
+                    Past::HeldBack
+                } else {
+                    Past::Shared
+                },
+                not_before: has_from.then_some(from),
+                not_after: has_until.then_some(from + long),
+                purpose,
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn records_come_back_as_they_were(
+            terms in terms(),
+            ids in any::<[[u8; 16]; 2]>(),
+            hashes in any::<[[u8; 32]; 4]>(),
+            sequence in any::<u64>(),
+            letters in prop::collection::btree_map(any::<[u8; 16]>(), any::<Vec<u8>>(), 0..5),
+            rings in prop::collection::vec(any::<Vec<u8>>(), 0..3),
+        ) {
+            prop_assert_eq!(Terms::decode(&terms.encode()), Ok(terms.clone()));
+            let statement = Statement {
+                vault: VaultId(ids[0]),
+                suite: Suite::V1,
+                id: GrantId(ids[1]),
+                grantor: RecordHash(hashes[0]),
+                grantee: RecordHash(hashes[1]),
+                name: "name".to_owned(),
+                terms,
+                tree: RecordHash(hashes[2]),
+                before: Position { sequence, hash: RecordHash(hashes[3]) },
+            };
+            prop_assert_eq!(Statement::decode(&statement.encode()), Ok(statement));
+            let bundle = Bundle { rings, letters };
+            let (_, record) = bundle.finish().unwrap();
+            prop_assert_eq!(Bundle::parse(&record), Ok(bundle));
+        }
+
+        #[test]
+        fn any_bytes_are_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(Bundle::parse(&bytes).is_err());
+            prop_assert!(Letter::decode(&bytes).is_err());
+            prop_assert!(Tree::decode(&bytes).is_err());
+            prop_assert!(GrantRecord::decode(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn a_contact_comes_back_as_it_was() {
+        let card = Identity::make(IdentitySuite::X25519, 1)
+            .unwrap()
+            .card()
+            .clone();
+        for trust in [Trust::Unverified, Trust::Verified, Trust::Changed] {
+            let contact = Contact {
+                trust,
+                ..Contact::new("ä", card.clone()).unwrap()
+            };
+            assert_eq!(Contact::decode(&contact.encode()), Ok(contact));
+        }
+    }
+}

@@ -613,3 +613,91 @@ impl Record for Tree {
         Ok(tree)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn collection(id: u8, mount: &str) -> Collection {
+        let mount = (!mount.is_empty()).then(|| VaultPath::parse(mount).unwrap());
+        let key = ContentKey::init_with(|key| *key = [id; 32]);
+        Collection::with_key(CollectionId([id; 16]), mount, false, 1, key)
+    }
+
+    /// A record with any stored path, and collections in any order.
+    fn record(stored: &str, collections: &[Collection]) -> Result<Tree> {
+        let mut to = Writer::new();
+        to.array(4).text(stored).bytes(&[7; 32]).uint(0);
+        to.array(collections.len());
+        for collection in collections {
+            write_collection(collection, &mut to);
+        }
+        Tree::decode(&to.finish())
+    }
+
+    #[test]
+    fn trees_that_nobody_writes_are_refused() {
+        let [top, a] = [collection(1, ""), collection(2, "a")];
+        let two = [top.duplicate(), a.duplicate()];
+        let tree = record("o/0v~/~a", &two).unwrap();
+        assert_eq!(
+            Tree::decode(&tree.encode()).unwrap().encode(),
+            tree.encode()
+        );
+        for stored in [
+            "",
+            "/",
+            "o/",
+            "o//a",
+            "/o",
+            "O",
+            "p",
+            "k/g",
+            "kluis.vault",
+            "o/../k",
+            "o/.",
+            "o/A",
+            "o/w",
+            "o/a/",
+            "o/a b",
+            "o/é",
+            "oo",
+            "o\\a",
+        ] {
+            assert!(record(stored, &two).is_err(), "{stored}");
+        }
+        let mut closed = collection(3, "");
+        closed.closed = Some(1);
+        for (good, collections) in [
+            (true, vec![top.duplicate(), closed]),
+            (false, vec![a.duplicate(), top.duplicate()]),
+            (false, vec![top.duplicate(), top.duplicate()]),
+            (false, vec![top.duplicate(), collection(3, "")]),
+            (false, vec![a.duplicate(), collection(3, "a")]),
+            (
+                false,
+                vec![Collection {
+                    epochs: Vec::new(),
+                    ..top.duplicate()
+                }],
+            ),
+        ] {
+            assert_eq!(record("o", &collections).is_ok(), good, "{collections:?}");
+        }
+    }
+
+    #[test]
+    fn below_a_mount_nothing_is_written_with_keys_of_above() {
+        let mut tree = record("o", &[collection(1, ""), collection(2, "a")]).unwrap();
+        let path = |text: &str| VaultPath::parse(text).unwrap();
+        let id = |tree: &Tree, text: &str| tree.writer(&path(text)).map(|w| w.0.collection.id.0[0]);
+        assert_eq!((id(&tree, "x"), id(&tree, "a")), (Ok(1), Ok(1)));
+        assert_eq!((id(&tree, "a/x"), id(&tree, "a/b/x")), (Ok(2), Ok(2)));
+        tree.get_mut(&CollectionId([2; 16])).unwrap().closed = Some(5);
+        for lost in ["a/x", "a/b/x"] {
+            assert!(matches!(id(&tree, lost), Err(Error::AccessDenied(_))));
+            assert!(tree.is_padded(&path(lost)).is_err());
+        }
+        assert_eq!(id(&tree, "ab/x"), Ok(1));
+    }
+}

@@ -417,3 +417,83 @@ fn members_follow_across_snapshots() {
         (9, 0, 0),
     ]);
 }
+
+/// The ledger with entries outside its chain.
+fn with_orphans(vault: &Vault, orphans: &[&Entry]) -> Ledger {
+    let head = vault.head().position();
+    let start = Ledger::window_start(head.sequence) as usize;
+    let chain = vault.entries[start..].iter();
+    let entries = chain.chain(orphans.iter().copied()).cloned();
+    Ledger::read(head, entries, vault.header(), &vault.secrets).unwrap()
+}
+
+#[test]
+fn mounts_and_revocations_of_orphans() {
+    let mut world = World::new();
+    world.share("a", 0, Past::Shared);
+    let vault = &world.vault;
+    let next = |decision| {
+        vault
+            .ledger()
+            .next(vault.header(), &vault.secrets, 9, decision)
+    };
+    let card = world.people[1].card().clone();
+    let mounted = next(Decision::Share {
+        folder: folder("d"),
+        recipient: Recipient::trusted_on_first_use(card),
+        terms: Terms::reading(),
+    });
+    let mounted = mounted.unwrap().entry;
+    let revoked = next(Decision::Revoke(vec![world.members[0].grant]));
+    let revoked = revoked.unwrap().entry;
+    // Another entry wins the number.
+    world.decide(Decision::CatchUp).unwrap();
+
+    let ledger = with_orphans(&world.vault, &[&mounted, &revoked]);
+    let tree = ledger.tree();
+    assert!(
+        tree.mounted(folder("d").as_ref()).is_none(),
+        "not of the chain"
+    );
+    assert_eq!(tree.collections().count(), 3, "and its key is held");
+    let (held, _) = tree.writer(&path("d/x")).unwrap();
+    assert_eq!(held.collection.mount, None);
+    assert!(ledger.is_behind(world.vault.header(), &world.vault.secrets, 9));
+
+    // What it took back is taken back again, and closed in the chain.
+    let next = ledger.next(
+        world.vault.header(),
+        &world.vault.secrets,
+        9,
+        Decision::CatchUp,
+    );
+    let next = next.unwrap();
+    world.members[0].revoked = true;
+    world.members[0].follow(&next.entry, &next.records);
+    world.vault.entries.push(next.entry);
+    let ledger = with_orphans(&world.vault, &[&mounted, &revoked]);
+    assert_eq!(ledger.grants().count(), 0);
+    assert!(!ledger.is_behind(world.vault.header(), &world.vault.secrets, 9));
+    let number = |ledger: &Ledger| {
+        let a = ledger.tree().mounted(folder("a").as_ref());
+        a.unwrap().current().unwrap().number
+    };
+    assert_eq!(number(&ledger), 2);
+
+    // A snapshot keeps what an orphan mounted, for reading, and settles it.
+    while world.vault.entries.len() < 64 {
+        world.vault.append();
+    }
+    let ledger = with_orphans(&world.vault, &[&mounted, &revoked]);
+    let next = ledger.next(
+        world.vault.header(),
+        &world.vault.secrets,
+        9,
+        Decision::CatchUp,
+    );
+    world.vault.entries.push(next.unwrap().entry);
+    let ledger = world.vault.ledger();
+    assert_eq!(ledger.tree().collections().count(), 3);
+    assert!(ledger.tree().mounted(folder("d").as_ref()).is_none());
+    assert_eq!(number(&ledger), 2);
+}
