@@ -19,7 +19,7 @@ use kluis::{Address, VaultOptions};
 use kluis_crypto::{
     CHUNK_LENGTH, Card, Credential, DecodedSegment, DeviceKey, Entry, HEADER_LENGTH, Header,
     Identity, IdentityFile, KdfCeiling, Ledger, Opener, Password, Pins, RecoveryKit,
-    RecoveryPhrase, SEALED_CHUNK_LENGTH, TAG_LENGTH, VaultId, VaultPath, VaultSecrets,
+    RecoveryPhrase, SEALED_CHUNK_LENGTH, Share, TAG_LENGTH, VaultId, VaultPath, VaultSecrets,
     chunk_offset, plaintext_length,
 };
 use std::collections::BTreeMap;
@@ -30,10 +30,11 @@ use tokio::runtime::Runtime;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("address", address),
     ("card", card),
     ("entry", entry),
+    ("grant", grant),
     ("header", header),
     ("identity", identity),
     ("kit", kit),
@@ -381,4 +382,17 @@ pub fn sealed(data: &[u8]) {
     if let Ok(opened) = IDENTITY.open(&sealed_vault(), SEALED_PLACE, data) {
         assert_eq!(*opened, pattern(opened.len()), "not what was sealed");
     }
+}
+
+/// What a stranger seals to the sample identity as the first letter of a grant: a
+/// card, a signed statement and a tree. None of them knows the sample's vault.
+pub fn grant(data: &[u8]) {
+    let name = "00".repeat(16).parse().expect("a name");
+    let place = [0; 16];
+    let sealed = IDENTITY.card().seal(&sealed_vault(), &place, data);
+    let letter = [&b"KLG1"[..], &sealed.expect("its keys are sound")].concat();
+    let found = Share::open(&IDENTITY, &sealed_vault(), &name, &letter);
+    assert!(found.is_err(), "not a letter for this vault");
+    // And as it lies in the store.
+    assert!(Share::open(&IDENTITY, &sealed_vault(), &name, data).is_err());
 }
