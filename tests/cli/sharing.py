@@ -434,3 +434,30 @@ kluis: $DIR/bob.id: wrong password of the identity file; hint: try again; it is 
     # No secret in what a process list or a log could show.
     done = bob.kluis("ls", "-v")
     assert "the password of bob" not in done.err + done.out
+
+
+@test_on_each_store
+def what_was_revoked_is_written_again(w):
+    w.new_vault()
+    bob = Person(w, "bob").is_contact()
+    w.write("one.txt", "one")
+    w.write("two.txt", "two!")
+    w.kluis("cp", "one.txt", ":docs/")
+    invitation = w.kluis("share", "docs", "bob").out.strip()
+    w.kluis("cp", "two.txt", ":docs/")
+    grant = w.kluis("shares").out.split()[0]
+    w.kluis("revoke", "--yes", grant)
+    w.write("three.txt", "three")
+    w.kluis("cp", "three.txt", ":docs/")
+    left = w.kluis("reencrypt", "--dry-run", "docs")
+    assert "2 objects (7 B) in :docs can still be read with keys of before" in left.err, left.err
+    done = w.kluis("reencrypt", "docs")
+    assert "wrote 2 objects again (7 B); nothing is left that was taken back" in done.err, done.err
+    left = w.kluis("reencrypt", "-n", "--json").json()
+    assert [(m["message_type"], m["items"], m["bytes"], m["failed"], m["dry_run"]) for m in left] == [
+        ("summary", 0, 0, 0, True)], left
+    for name, content in (("one", "one"), ("two", "two!"), ("three", "three")):
+        assert w.kluis("cat", f"docs/{name}.txt").out == content
+    assert "wrote 0 objects again" in w.kluis("reencrypt").err
+    w.kluis("reencrypt", "nothing", code=16)
+    bob.accept(invitation, code=15)

@@ -164,6 +164,13 @@ pub(crate) enum Verb {
     /// What is written from then on, by clients that know of it, is out of reach. What was written before stays readable to
     /// whoever has the keys and gets at the bytes, until it is written again.
     Revoke(Revoke),
+    /// Write again what can still be read with keys of before
+    ///
+    /// Everything under keys that a revocation, a rotation or a first sharing has closed is read
+    /// and written again under those in force. When nothing is left, the old keys are refused from
+    /// then on. Interrupted, it goes on where it stopped. What the store kept of older versions it
+    /// does not reach.
+    Reencrypt(Reencrypt),
     /// Accept what somebody shared, with --identity
     Accept(Accept),
     /// Print a completion script for a shell
@@ -465,6 +472,15 @@ pub(crate) struct Revoke {
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reencrypt {
+    /// A folder [default: the whole vault]
+    pub(crate) path: Option<OsString>,
+    /// Only count what is left, which is what those whose access was taken back can still read
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod keys;
 mod list;
 mod print;
 mod read;
+mod reencrypt;
 mod remove;
 mod sharing;
 
@@ -33,6 +34,7 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> Result<()> {
         Verb::Share(args) => sharing::share(session, args).await,
         Verb::Shares => sharing::shares(session).await,
         Verb::Revoke(args) => sharing::revoke(session, args).await,
+        Verb::Reencrypt(args) => reencrypt::reencrypt(session, args).await,
         Verb::Accept(args) => sharing::accept(session, args).await,
         Verb::Completions(args) => print::completions(&args),
         Verb::Man(args) => print::man(&args),
