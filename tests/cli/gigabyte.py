@@ -7,6 +7,7 @@ read the folder too.
     KLUIS_BIN=… KLUIS_PYTHON=… gigabyte.py [MIB]
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -69,7 +70,13 @@ def run(*args, **kw):
 
 
 def size_of(folder):
-    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) if folder.exists() else 0
+    total = 0
+    for at, _, files in os.walk(folder):
+        for name in files:
+            # The command renames while we look.
+            with contextlib.suppress(FileNotFoundError):
+                total += os.stat(os.path.join(at, name)).st_size
+    return total
 
 
 def killed(grows, *args):
