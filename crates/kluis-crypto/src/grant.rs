@@ -908,6 +908,50 @@ mod tests {
     use crate::{IdentitySuite, Trust};
     use proptest::prelude::*;
 
+    /// The entry that ends one person's access mounts a folder inside as well: its
+    /// key is not for the epoch that he holds.
+    #[test]
+    fn who_is_ended_by_an_entry_learns_nothing_of_what_it_mounts() {
+        let mut vault = Vault::make(false, &phrase(1));
+        let people: Vec<Identity> = (0..3)
+            .map(|n| Identity::make(IdentitySuite::X25519, n).unwrap())
+            .collect();
+        let mut share = |n: usize, folder: &str, not_after| {
+            let mut terms = Terms::reading();
+            terms.not_after = not_after;
+            let decision = Decision::Share {
+                folder: Some(VaultPath::parse(folder).unwrap()),
+                recipient: Recipient::trusted_on_first_use(people[n].card().clone()),
+                terms,
+            };
+            vault.decide(decision).unwrap()
+        };
+        let opened = |appended: &Appended, n: usize, id: &VaultId| {
+            let (_, name) = appended.granted.unwrap();
+            let letter = appended.records.iter().find(|r| r.0 == name.path());
+            Share::open(&people[n], id, &name, &letter.unwrap().1).unwrap()
+        };
+        let to_carol = share(0, "a", None);
+        let to_bob = share(1, "a", Some(1));
+        let last = share(2, "a/b", None);
+        let id = vault.secrets.vault();
+        let (mut carol, mut bob) = (opened(&to_carol, 0, &id), opened(&to_bob, 1, &id));
+        carol.follow(&to_carol.entry).unwrap();
+        carol.follow(&to_bob.entry).unwrap();
+        bob.follow(&to_bob.entry).unwrap();
+        let told = last.entry.notices(bob.tree()).unwrap();
+        assert!(matches!(told[..], [Action::Closed { .. }]));
+        carol.follow(&last.entry).unwrap();
+        let bundle = bundle_path(carol.awaited().unwrap());
+        let bundle = &last.records.iter().find(|r| r.0 == bundle).unwrap().1;
+        assert!(carol.renew(bundle).unwrap());
+        let inner = VaultPath::parse("b").unwrap();
+        assert!(carol.tree().mounted(Some(&inner)).is_some());
+        bob.follow(&last.entry).unwrap();
+        assert!(!bob.renew(bundle).unwrap());
+        assert!(bob.tree().mounted(Some(&inner)).is_none());
+    }
+
     fn give(vault: &mut Vault, identity: &Identity) -> (Appended, LetterName, Vec<u8>) {
         let appended = vault.decide(Decision::Share {
             folder: Some(VaultPath::parse("a").unwrap()),

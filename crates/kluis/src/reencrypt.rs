@@ -148,8 +148,8 @@ impl Vault {
     /// downloaded, it does not reach.
     ///
     /// # Errors
-    /// `NotFound` where nothing lies there; those of the store and of listing. What
-    /// goes wrong with one object is an item of the stream.
+    /// Those of the store and of listing. What goes wrong with one object is an item of
+    /// the stream.
     pub fn reencrypt(&self, folder: Option<&str>) -> BoxStream<'static, Result<Reencrypted>> {
         let (vault, folder) = (self.clone(), folder.map(str::to_owned));
         let steps = async move {

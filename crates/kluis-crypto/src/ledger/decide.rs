@@ -131,7 +131,7 @@ impl Ledger {
                 recipient,
                 terms,
             } => {
-                draft.mount(folder.as_ref())?;
+                draft.mount(folder.as_ref(), &closing)?;
                 if terms.past == Past::HeldBack {
                     closing.extend(draft.with_nested(folder.as_ref())?);
                 }
@@ -197,7 +197,11 @@ impl Draft<'_> {
     }
 
     /// Makes a collection of a folder, unless it is one.
-    fn mount(&mut self, folder: Option<&VaultPath>) -> Result<()> {
+    fn mount(
+        &mut self,
+        folder: Option<&VaultPath>,
+        closing: &BTreeSet<CollectionId>,
+    ) -> Result<()> {
         let Some(folder) = folder else {
             return Ok(());
         };
@@ -218,7 +222,10 @@ impl Draft<'_> {
         for outer in self.tree().around(inner) {
             let mut inner = inner.duplicate();
             inner.mount = folder.below(outer.mount.as_ref());
+            // An epoch that this entry closes is held by somebody who is to learn no
+            // more; who remains finds the mount in a letter.
             if let Some(epoch) = outer.current()
+                && !closing.contains(&outer.id)
                 && self.has_members(outer.id)
             {
                 told.push(((outer.id, epoch.number), Action::Collection(None, inner)));
@@ -244,7 +251,17 @@ impl Draft<'_> {
 
     fn revoke(&mut self, grants: &[GrantId]) -> Result<BTreeSet<CollectionId>> {
         let mut closing = BTreeSet::new();
-        for id in grants {
+        // One whose time is over is taken back already.
+        let over = |id: &&GrantId| !self.state.grants.contains_key(*id);
+        if !grants
+            .iter()
+            .filter(over)
+            .all(|id| self.ledger.state.grants.contains_key(id))
+        {
+            return Err(Error::NotFound("grant"));
+        }
+        let grants: Vec<GrantId> = grants.iter().filter(|id| !over(id)).copied().collect();
+        for id in &grants {
             let grant = self.state.grants.get(id).ok_or(Error::NotFound("grant"))?;
             let own = self.tree().get(&grant.collection).ok_or(Error::Tampered)?;
             let around: BTreeSet<CollectionId> =
@@ -263,7 +280,7 @@ impl Draft<'_> {
             }
             closing.extend(self.with_nested(grant.folder.clone().as_ref())?);
         }
-        for id in grants {
+        for id in &grants {
             self.decide(Action::Revoke(*id))?;
         }
         Ok(closing)
