@@ -296,6 +296,11 @@ impl Card {
         }
     }
 
+    /// The Ed25519 key that it signs with.
+    pub fn signing_key(&self) -> &[u8; 32] {
+        &self.body.keys.signing
+    }
+
     /// Parses a card of a stranger: its signatures are good and its keys are of the
     /// kind that can be used.
     ///

@@ -3,7 +3,9 @@
 use crate::kdf::Label;
 use crate::name::VaultPath;
 use crate::secret::secret_key;
+use crate::signed::Writers;
 use crate::{CollectionId, Result, random};
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 secret_key! {
@@ -80,6 +82,8 @@ pub struct Collection {
     pub(crate) closed: Option<u64>,
     /// In the order of `Epoch::order`. Not empty.
     pub(crate) epochs: Vec<Epoch>,
+    /// Who may write, in a signed vault.
+    pub(crate) writers: Arc<Writers>,
 }
 
 impl Collection {
@@ -113,6 +117,7 @@ impl Collection {
                 orphan: false,
                 key,
             }],
+            writers: Arc::default(),
         }
     }
 
@@ -120,6 +125,7 @@ impl Collection {
         Self {
             mount: self.mount.clone(),
             epochs: self.epochs.iter().map(Epoch::duplicate).collect(),
+            writers: Arc::clone(&self.writers),
             ..*self
         }
     }

@@ -38,19 +38,22 @@ secret_key! {
 pub enum Suite {
     /// HKDF-SHA-256 and ChaCha20-Poly1305.
     V1,
+    /// The same, and every object is signed by its writer: Ed25519 over BLAKE3.
+    V2,
 }
 
 impl Suite {
     pub(crate) fn number(self) -> u8 {
         match self {
             Self::V1 => 1,
+            Self::V2 => 2,
         }
     }
 
     pub(crate) fn from_number(number: u64) -> Result<Self> {
         match number {
             1 => Ok(Self::V1),
-            2 => Err(Error::UnsupportedFormat("suite 2, signed vaults")),
+            2 => Ok(Self::V2),
             _ => Err(Error::UnsupportedFormat("suite")),
         }
     }
@@ -404,14 +407,20 @@ impl Header {
     ///
     /// # Errors
     /// `InvalidInput` for a slot of a device, `Randomness`.
-    pub fn first(secrets: &VaultSecrets, ledger: Position, slot: Slot, now: u64) -> Result<Self> {
+    pub fn first(
+        secrets: &VaultSecrets,
+        suite: Suite,
+        ledger: Position,
+        slot: Slot,
+        now: u64,
+    ) -> Result<Self> {
         if only_devices(std::slice::from_ref(&slot)) {
             return Err(Error::invalid(
                 "a vault is made with a password or a recovery phrase; add devices afterwards",
             ));
         }
         let body = Body {
-            suite: Suite::V1,
+            suite,
             vault: secrets.vault,
             authorities: Authorities::first(secrets.authority.public_key())
                 .list()
@@ -948,7 +957,7 @@ pub(crate) mod tests {
             Header::parse(&signed(&body, &vault.secrets))
         };
         // Array of 12, then the suite.
-        for suite in [0, 2, 3, 23] {
+        for suite in [0, 3, 23] {
             assert!(matches!(
                 parse(1, &[1], &[suite]),
                 Err(Error::UnsupportedFormat(_))
@@ -1241,6 +1250,7 @@ pub(crate) mod tests {
         let invalid = |found: Result<Header>| matches!(found, Err(Error::InvalidInput(_)));
         assert!(invalid(Header::first(
             &vault.secrets,
+            Suite::V1,
             ledger,
             slot.clone(),
             1
@@ -1269,7 +1279,7 @@ pub(crate) mod tests {
             let slots = vault.header().slots().to_vec();
             let head = vault.head().position();
             assert!(matches!(
-                Header::first(&vault.secrets, head, slots[0].clone(), 1),
+                Header::first(&vault.secrets, Suite::V1, head, slots[0].clone(), 1),
                 Err(Error::Randomness)
             ));
             assert!(matches!(

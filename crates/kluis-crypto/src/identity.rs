@@ -11,13 +11,14 @@ use crate::kdf::domain;
 use crate::kem::{ExportedKey, KemSeed};
 use crate::message::{self, Place};
 use crate::secret::secret_key;
+use crate::signed::Signer;
 use crate::{Error, RecordHash, Result, VaultId, signature};
 use std::fmt;
 use zeroize::Zeroizing;
 
 secret_key! {
     /// Seed of an identity's signing key.
-    struct SigningSeed;
+    pub(crate) struct SigningSeed;
 }
 
 /// The secret half of a [`Card`]: opens what was sealed to it, and signs.
@@ -151,6 +152,14 @@ impl Identity {
     /// Signs `domain ‖ message`.
     pub(crate) fn sign(&self, domain: &'static [u8], message: &[&[u8]]) -> [u8; 64] {
         signature::sign(self.signing.expose_secret(), domain, message)
+    }
+
+    /// Signs objects.
+    pub(crate) fn signer(&self) -> Signer {
+        Signer {
+            seed: self.signing.duplicate(),
+            key: *self.card.signing_key(),
+        }
     }
 
     /// Opens what [`Card::seal`] sealed to this identity in this place of this vault.

@@ -58,6 +58,7 @@ pub(crate) mod domain {
     pub(crate) const SLOT: &[u8] = b"kluis/v1/slot\0";
     pub(crate) const RECORD: &[u8] = b"kluis/v1/record\0";
     pub(crate) const OBJECT: &[u8] = b"kluis/v1/object\0";
+    pub(crate) const OBJECT_SIGNATURE: &[u8] = b"kluis/v1/object-sig\0";
     pub(crate) const LONG_NAME: &[u8] = b"kluis/v1/long-name\0";
     pub(crate) const CARD: &[u8] = b"kluis/v1/card\0";
     pub(crate) const FINGERPRINT: &[u8] = b"kluis/v1/fingerprint\0";
@@ -75,6 +76,7 @@ pub(crate) mod domain {
         SLOT,
         RECORD,
         OBJECT,
+        OBJECT_SIGNATURE,
         LONG_NAME,
         CARD,
         FINGERPRINT,

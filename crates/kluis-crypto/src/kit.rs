@@ -147,7 +147,7 @@ impl FromStr for RecoveryKit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Credential, Ledger, RecoveryPhrase, VaultSecrets, make_slot};
+    use crate::{Credential, Ledger, RecoveryPhrase, Suite, VaultSecrets, make_slot};
     use data_encoding::BASE64;
 
     const BEGIN: &str = "-----BEGIN KLUIS RECOVERY KIT-----";
@@ -156,9 +156,9 @@ mod tests {
     fn vault() -> (Header, Vec<Entry>) {
         let secrets = VaultSecrets::make(0).unwrap();
         let phrase = Credential::from(RecoveryPhrase::generate().unwrap());
-        let first = Entry::first(&secrets, false, 1).unwrap();
+        let first = Entry::first(&secrets, Suite::V1, false, 1).unwrap();
         let slot = make_slot(&secrets, &phrase, crate::KdfParams::default(), 1).unwrap();
-        let header = Header::first(&secrets, first.position(), slot, 1).unwrap();
+        let header = Header::first(&secrets, Suite::V1, first.position(), slot, 1).unwrap();
         let ledger = Ledger::read(first.position(), [first.clone()], &header, &secrets).unwrap();
         let second = ledger.catch_up(&header, &secrets, 2).unwrap();
         (header, vec![first, second])

@@ -46,6 +46,7 @@ mod identity;
 mod kdf;
 mod kem;
 mod kit;
+mod layout;
 mod ledger;
 mod message;
 mod name;
@@ -56,6 +57,7 @@ mod primitives;
 mod random;
 mod secret;
 mod signature;
+mod signed;
 mod slot;
 #[cfg(test)]
 mod testing;
@@ -75,11 +77,10 @@ pub use header::{Header, Suite, VaultSecrets, make_device_slot, make_slot};
 pub use id::{CollectionId, GrantId, Position, RecordHash, SlotId, VaultId};
 pub use identity::{Identity, IdentityFile};
 pub use kit::RecoveryKit;
+pub use layout::{CHUNK_LENGTH, HEADER_LENGTH, Layout, SEALED_CHUNK_LENGTH, TAG_LENGTH};
 pub use ledger::{Appended, Decision, Entry, GrantPeriod, Ledger};
 pub use name::{DecodedSegment, FolderNames, StoredPath, StoredSegment, VaultPath, objects_prefix};
-pub use object::{
-    CHUNK_LENGTH, Filler, HEADER_LENGTH, Metadata, Mtime, Opener, SEALED_CHUNK_LENGTH, Sealer,
-    TAG_LENGTH, chunk_offset, plaintext_length, sealed_length,
-};
+pub use object::{Filler, Metadata, Mtime, Opener, Sealer};
+pub use signed::{Tail, Trailer};
 pub use slot::{Slot, SlotKind};
 pub use tree::{Past, Tree};

@@ -3,17 +3,19 @@
 use crate::aead::{Aead, TAG};
 use crate::cbor::{Reader, Record, Writer};
 use crate::header::Suite;
+use crate::identity::Identity;
 use crate::kdf::{Label, domain};
-use crate::message::{
-    self, CHUNK, COMMITMENT, MAX_CHUNKS, MessageCipher, Place, SALT, SEALED_CHUNK,
-};
+use crate::layout::{HEADER_LENGTH, Layout};
+use crate::message::{self, CHUNK, COMMITMENT, MessageCipher, Place, SALT, SEALED_CHUNK};
 use crate::name::VaultPath;
 use crate::padding::padme;
 use crate::secret::secret_key;
+use crate::signed::{HASH, Signed, Signer, Tail, Trailer, Writers, leaf};
 use crate::tree::Tree;
 use crate::{CollectionId, Error, Result, VaultId};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 secret_key! {
     /// Key of one write of one object, MK.
@@ -26,15 +28,6 @@ secret_key! {
     struct AttributesKey;
 }
 
-/// Bytes before the first chunk.
-pub const HEADER_LENGTH: usize = 256;
-/// Plaintext of a full chunk.
-pub const CHUNK_LENGTH: usize = CHUNK;
-/// A full chunk as it is stored.
-pub const SEALED_CHUNK_LENGTH: usize = SEALED_CHUNK;
-/// What each chunk grows by.
-pub const TAG_LENGTH: usize = TAG;
-
 const MAGIC: [u8; 4] = *b"KLO1";
 const FLAG_PADDED: u8 = 1;
 /// Magic to collection id.
@@ -42,43 +35,6 @@ const PREFIX: usize = 40;
 const FRAME: usize = 144;
 const FRAME_END: usize = PREFIX + FRAME + TAG;
 const SALT_END: usize = FRAME_END + SALT;
-
-/// The stored length of an object with this many bytes of plaintext.
-///
-/// # Errors
-/// `LimitExceeded` above 2^38 chunks.
-pub fn sealed_length(plaintext: u64) -> Result<u64> {
-    let chunks = plaintext / CHUNK as u64 + 1;
-    if chunks > MAX_CHUNKS {
-        return Err(Error::LimitExceeded("length of an object"));
-    }
-    Ok(HEADER_LENGTH as u64 + plaintext + TAG as u64 * chunks)
-}
-
-/// The bytes of plaintext in an object of this stored length. A claim of the
-/// store until the last chunk was opened.
-///
-/// # Errors
-/// `Tampered` for a length that no object has, `LimitExceeded` above 2^38 chunks.
-pub fn plaintext_length(sealed: u64) -> Result<u64> {
-    let body = sealed
-        .checked_sub(HEADER_LENGTH as u64)
-        .ok_or(Error::Tampered)?;
-    let (full, last) = (body / SEALED_CHUNK as u64, body % SEALED_CHUNK as u64);
-    if last < TAG as u64 {
-        return Err(Error::Tampered);
-    }
-    if full >= MAX_CHUNKS {
-        return Err(Error::LimitExceeded("length of an object"));
-    }
-    Ok(full * CHUNK as u64 + last - TAG as u64)
-}
-
-/// Where a chunk begins in the store.
-pub fn chunk_offset(index: u64) -> u64 {
-    // No object has a chunk with a number for which this is not exact.
-    (HEADER_LENGTH as u64).saturating_add(index.saturating_mul(SEALED_CHUNK as u64))
-}
 
 /// A time of modification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -298,10 +254,12 @@ pub struct Filler {
 /// Seals one write of one object: made once, with a fresh salt, and never for a
 /// second content. A retry sends the same bytes again.
 pub struct Sealer {
+    vault: VaultId,
     header: [u8; HEADER_LENGTH],
     cipher: MessageCipher,
     length: TrueLength,
     attributes: Option<Vec<u8>>,
+    signer: Option<Signer>,
 }
 
 impl Sealer {
@@ -312,25 +270,37 @@ impl Sealer {
     ///
     /// `version` is in microseconds and above every version of this object that
     /// the writer knows. `length` is the length of the content where it is known.
+    /// In a signed vault `writer` signs.
     ///
     /// # Errors
-    /// `AccessDenied` where the key in force is not at hand, `InvalidInput` for
-    /// metadata that cannot be written, `Randomness`.
+    /// `AccessDenied` where the key in force is not at hand, or to whom the owner has
+    /// not given the right to write in a signed vault; `InvalidInput` for metadata that
+    /// cannot be written; `Randomness`.
     pub fn new(
-        vault: &VaultId,
+        (vault, suite): (&VaultId, Suite),
         tree: &Tree,
         path: &VaultPath,
+        writer: &Identity,
         version: u64,
         metadata: &Metadata,
         length: Option<u64>,
     ) -> Result<Self> {
         let (held, epoch) = tree.writer(path)?;
         let (collection, key) = (held.collection, held.object_key(epoch));
+        let signer = match suite {
+            Suite::V1 => None,
+            Suite::V2 => Some(writer.signer()),
+        };
+        if let Some(signer) = &signer
+            && !collection.writers.may_write(&signer.key, epoch.number)
+        {
+            return Err(Error::AccessDenied("only who may write signs objects here"));
+        }
         let salt = message::fresh_salt(key.expose_secret(), &version.to_be_bytes())?;
 
         let mut header = [0; HEADER_LENGTH];
         header[..4].copy_from_slice(&MAGIC);
-        header[4] = Suite::V1.number();
+        header[4] = suite.number();
         header[5] = if collection.is_padded() {
             FLAG_PADDED
         } else {
@@ -384,10 +354,12 @@ impl Sealer {
             });
         header[SALT_END..].copy_from_slice(&commitment);
         Ok(Self {
+            vault: *vault,
             header,
             cipher,
             length,
             attributes,
+            signer,
         })
     }
 
@@ -432,15 +404,37 @@ impl Sealer {
 
     /// Seals consecutive chunks in place. `chunks` holds them as they will be
     /// stored, the last 16 bytes of each free for its tag: full chunks of 16,400
-    /// bytes, and at the very end of the object one that is shorter.
+    /// bytes, and at the very end of the object one that is shorter. Gives out their
+    /// hashes for the [`Trailer`]: none in a vault that is not signed.
     ///
     /// # Errors
     /// `LimitExceeded` above 2^38 chunks.
-    pub fn seal(&self, first: u64, chunks: &mut [u8]) -> Result<()> {
+    pub fn seal(&self, first: u64, chunks: &mut [u8]) -> Result<Vec<u8>> {
+        let mut leaves = Vec::new();
         for (index, chunk) in (first..).zip(chunks.chunks_mut(SEALED_CHUNK)) {
             self.cipher.seal_chunk(index, chunk)?;
+            // While it is in the cache.
+            if self.signer.is_some() {
+                leaves.extend_from_slice(&leaf(chunk));
+            }
         }
-        Ok(())
+        Ok(leaves)
+    }
+
+    /// What follows the last chunk: the last hashes, and the signature for this path in
+    /// the store and this length of the plaintext, padding included. Nothing in a vault
+    /// that is not signed.
+    pub fn finish(&self, trailer: Trailer, stored: &str, plaintext: u64) -> Vec<u8> {
+        let Some(signer) = &self.signer else {
+            return Vec::new();
+        };
+        let place = Signed {
+            vault: &self.vault,
+            stored,
+            header: &Sha256::digest(self.header).into(),
+            plaintext,
+        };
+        trailer.finish(signer, &place)
     }
 }
 
@@ -489,6 +483,10 @@ pub struct Opener {
     closed: bool,
     version: u64,
     commitment: [u8; COMMITMENT],
+    /// H of the header.
+    header: [u8; 32],
+    /// Who may have signed it; none where nobody signs.
+    writers: Option<Arc<Writers>>,
 }
 
 impl Opener {
@@ -589,25 +587,70 @@ impl Opener {
             closed: closed.is_some(),
             version,
             commitment,
+            header: Sha256::digest(header).into(),
+            writers: match suite {
+                Suite::V1 => None,
+                Suite::V2 => Some(Arc::clone(&held.collection.writers)),
+            },
         })
     }
 
+    /// Whether a writer has signed the object: then its [`tail`](Self::tail) comes first.
+    pub fn is_signed(&self) -> bool {
+        self.writers.is_some()
+    }
+
+    /// Names the header that was checked.
+    pub fn header_hash(&self) -> &[u8; 32] {
+        &self.header
+    }
+
+    /// Checks the end of a signed object, `bytes` being what [`Layout::tail`] says. From
+    /// then on its length is no claim any more. Nothing of a signed object may be given
+    /// out before, its metadata included.
+    ///
+    /// # Errors
+    /// `Tampered` where nobody signed it who could write there in its epoch, or for
+    /// another place or length.
+    pub fn tail(&self, stored: &str, layout: &Layout, bytes: &[u8]) -> Result<Tail> {
+        let writers = self.writers.as_ref().ok_or(Error::Tampered)?;
+        let place = Signed {
+            vault: &self.vault,
+            stored,
+            header: &self.header,
+            plaintext: layout.plaintext_length(),
+        };
+        place.verify(writers, self.epoch, layout.groups(), bytes)
+    }
+
     /// Opens consecutive chunks, as `Sealer::seal` takes them, into `plaintext`,
-    /// which is shorter by 16 bytes a chunk. After an error nothing in it may be
-    /// used.
+    /// which is shorter by 16 bytes a chunk. `leaves` are their hashes in a signed vault,
+    /// which [`Tail::check`] has found to be right, and else empty. After an error nothing
+    /// in `plaintext` may be used.
     ///
     /// # Errors
     /// `Tampered`.
-    pub fn open(&self, first: u64, chunks: &[u8], plaintext: &mut [u8]) -> Result<()> {
+    pub fn open(
+        &self,
+        first: u64,
+        chunks: &[u8],
+        leaves: &[u8],
+        plaintext: &mut [u8],
+    ) -> Result<()> {
         let count = chunks.len().div_ceil(SEALED_CHUNK);
-        if plaintext.len() + TAG * count != chunks.len() {
+        let hashes = if self.is_signed() { count * HASH } else { 0 };
+        if plaintext.len() + TAG * count != chunks.len() || leaves.len() != hashes {
             return Err(Error::Tampered);
         }
         // An empty last chunk opens into nothing.
         let texts = plaintext
             .chunks_mut(CHUNK)
             .chain(std::iter::once_with(|| &mut [][..]));
+        let mut known = leaves.chunks(HASH);
         for ((index, chunk), text) in (first..).zip(chunks.chunks(SEALED_CHUNK)).zip(texts) {
+            if self.is_signed() && known.next() != Some(&leaf(chunk)[..]) {
+                return Err(Error::Tampered);
+            }
             self.cipher.open_chunk(index, chunk, text)?;
         }
         Ok(())
@@ -715,6 +758,7 @@ pub(crate) mod tests {
     use crate::Ledger;
     use crate::aead::tests::OPENED;
     use crate::random::scripted::{self, Source};
+    use crate::signed::GROUP_CHUNKS;
     use crate::testing::{Vault, flips, pattern, phrase};
     use proptest::prelude::*;
 
@@ -733,12 +777,13 @@ pub(crate) mod tests {
         known: bool,
     ) -> (Vec<u8>, Option<Vec<u8>>) {
         let (id, ledger) = (vault.secrets.vault(), vault.ledger());
-        put_in(&id, ledger.tree(), at, version, metadata, content, known)
+        let writer = (&id, vault.header().suite(), &**vault.secrets.identity());
+        put_in(writer, ledger.tree(), at, version, metadata, content, known)
     }
 
     /// As `put`, with the keys and the ledger that a tree has.
     pub(crate) fn put_in(
-        id: &VaultId,
+        (id, suite, writer): (&VaultId, Suite, &Identity),
         tree: &Tree,
         at: &str,
         version: u64,
@@ -747,28 +792,32 @@ pub(crate) mod tests {
         known: bool,
     ) -> (Vec<u8>, Option<Vec<u8>>) {
         let length = known.then_some(content.len() as u64);
-        let sealer = Sealer::new(id, tree, &path(at), version, metadata, length).unwrap();
+        let place = tree.store_path(&path(at)).unwrap().path;
+        let vault = (id, suite);
+        let sealer =
+            Sealer::new(vault, tree, &path(at), writer, version, metadata, length).unwrap();
         let mut text = content.to_vec();
         let filler = sealer.filler(content.len() as u64).unwrap();
         text.resize(text.len() + filler.zeros as usize, 0);
         text.extend(filler.tail.iter().flatten());
-        let object = seal_chunks(&sealer, &text);
-        assert_eq!(
-            object.len() as u64,
-            sealed_length(text.len() as u64).unwrap()
-        );
-        assert_eq!(plaintext_length(object.len() as u64), Ok(text.len() as u64));
+        let object = seal_chunks(&sealer, &place, &text);
+        let layout = Layout::of_plaintext(suite, text.len() as u64).unwrap();
+        assert_eq!(layout.stored_length(), object.len() as u64);
         (object, sealer.attributes_outside().map(<[u8]>::to_vec))
     }
 
-    pub(crate) fn seal_chunks(sealer: &Sealer, text: &[u8]) -> Vec<u8> {
-        let mut chunks = Vec::new();
+    pub(crate) fn seal_chunks(sealer: &Sealer, stored: &str, text: &[u8]) -> Vec<u8> {
+        let mut object = sealer.header().to_vec();
+        let mut trailer = Trailer::default();
         for index in 0..=text.len() / CHUNK {
-            chunks.extend_from_slice(&text[index * CHUNK..text.len().min((index + 1) * CHUNK)]);
-            chunks.extend_from_slice(&[0; TAG]);
+            let mut chunk = text[index * CHUNK..text.len().min((index + 1) * CHUNK)].to_vec();
+            chunk.extend_from_slice(&[0; TAG]);
+            let leaves = sealer.seal(index as u64, &mut chunk).unwrap();
+            object.extend_from_slice(&chunk);
+            object.extend_from_slice(&trailer.push(&leaves));
         }
-        sealer.seal(0, &mut chunks).unwrap();
-        [&sealer.header()[..], &chunks].concat()
+        object.extend_from_slice(&sealer.finish(trailer, stored, text.len() as u64));
+        object
     }
 
     fn opener(vault: &Vault, at: &str, object: &[u8]) -> Result<Opener> {
@@ -786,11 +835,37 @@ pub(crate) mod tests {
         )
     }
 
-    /// What a careful reader does: header, length, last chunk, all of it.
-    pub(crate) fn get(opener: &Opener, object: &[u8]) -> Result<Vec<u8>> {
-        let stored = plaintext_length(object.len() as u64)?;
+    /// What a careful reader does: header, length, signature, all of it.
+    pub(crate) fn get(
+        opener: &Opener,
+        suite: Suite,
+        place: &str,
+        object: &[u8],
+    ) -> Result<Vec<u8>> {
+        let layout = Layout::of_stored(suite, object.len() as u64)?;
+        let part = |range: std::ops::Range<u64>| &object[range.start as usize..range.end as usize];
+        let signed = match opener.is_signed() {
+            true => Some(opener.tail(place, &layout, part(layout.tail()))?),
+            false => None,
+        };
+        let stored = layout.plaintext_length();
         let mut text = vec![0; stored as usize];
-        opener.open(0, &object[HEADER_LENGTH..], &mut text)?;
+        for index in 0..layout.chunks() {
+            let mut leaves = &[][..];
+            if let Some(tail) = &signed {
+                let block = part(layout.leaves(index / GROUP_CHUNKS));
+                tail.check(index / GROUP_CHUNKS, block)?;
+                leaves = &block[HASH * (index % GROUP_CHUNKS) as usize..][..HASH];
+            }
+            let start = index as usize * CHUNK;
+            let end = text.len().min(start + CHUNK);
+            opener.open(
+                index,
+                part(layout.chunk(index)),
+                leaves,
+                &mut text[start..end],
+            )?;
+        }
         let tail = text.last_chunk::<8>().copied();
         let length = opener.true_length(stored, tail)? as usize;
         let end = if opener.needs_tail() {
@@ -806,7 +881,17 @@ pub(crate) mod tests {
     }
 
     fn read(vault: &Vault, at: &str, object: &[u8]) -> Result<Vec<u8>> {
-        get(&opener(vault, at, object)?, object)
+        let place = stored(vault, at);
+        get(
+            &opener(vault, at, object)?,
+            vault.header().suite(),
+            &place,
+            object,
+        )
+    }
+
+    fn stored(vault: &Vault, at: &str) -> String {
+        vault.ledger().tree().store_path(&path(at)).unwrap().path
     }
 
     fn plain() -> Vault {
@@ -980,15 +1065,16 @@ pub(crate) mod tests {
         let id = vault.secrets.vault();
         let forged = |ledger: &Ledger| {
             let sealer = Sealer::new(
-                &id,
+                (&id, Suite::V1),
                 ledger.tree(),
                 &path("a/b"),
+                vault.secrets.identity(),
                 9,
                 &Metadata::default(),
                 None,
             )
             .unwrap();
-            seal_chunks(&sealer, b"late")
+            seal_chunks(&sealer, "o", b"late")
         };
         assert_eq!(read(&vault, "a/b", &forged(&ledger)), Err(Error::Tampered));
         ledger.set_head(1);
@@ -1050,7 +1136,7 @@ pub(crate) mod tests {
         }
         assert_eq!(ledger.root().epochs.len(), 4);
         let opener = Opener::new(header, &id, Suite::V1, ledger.tree(), &path("a/b")).unwrap();
-        assert_eq!(get(&opener, &object).as_deref(), Ok(&b"x"[..]));
+        assert_eq!(get(&opener, Suite::V1, "o", &object).as_deref(), Ok(&b"x"[..]));
     }
 
     #[test]
@@ -1178,7 +1264,16 @@ pub(crate) mod tests {
         let vault = plain();
         let id = vault.secrets.vault();
         let new = |metadata: &Metadata| {
-            Sealer::new(&id, vault.ledger().tree(), &path("a"), 1, metadata, None).map(drop)
+            Sealer::new(
+                (&id, Suite::V1),
+                vault.ledger().tree(),
+                &path("a"),
+                vault.secrets.identity(),
+                1,
+                metadata,
+                None,
+            )
+            .map(drop)
         };
         assert_eq!(new(&with_attributes(1_400)), Ok(()));
         let pair = |name: &str| Metadata {
@@ -1233,7 +1328,16 @@ pub(crate) mod tests {
         let id = vault.secrets.vault();
         let ledger = vault.ledger();
         let metadata = Metadata::default();
-        let sealer = Sealer::new(&id, ledger.tree(), &path(at), 1, &metadata, Some(0)).unwrap();
+        let sealer = Sealer::new(
+            (&id, Suite::V1),
+            ledger.tree(),
+            &path(at),
+            vault.secrets.identity(),
+            1,
+            &metadata,
+            Some(0),
+        )
+        .unwrap();
         let mut header = *sealer.header();
         let mut prefix = [0; PREFIX];
         prefix.copy_from_slice(&header[..PREFIX]);
@@ -1253,12 +1357,14 @@ pub(crate) mod tests {
         });
         header[SALT_END..].copy_from_slice(&commitment);
         let sealer = Sealer {
+            vault: id,
+            signer: None,
             header,
             cipher,
             length: TrueLength::Unpadded,
             attributes: None,
         };
-        seal_chunks(&sealer, text)
+        seal_chunks(&sealer, "o", text)
     }
 
     #[test]
@@ -1276,7 +1382,7 @@ pub(crate) mod tests {
             let object = seal_with_frame(&vaults[padded], "a", &frame, b"");
             let opener = opener(&vaults[padded], "a", &object)?;
             opener.metadata(None)?;
-            get(&opener, &object)
+            get(&opener, Suite::V1, "o", &object)
         };
         for padded in [0, 1] {
             assert_eq!(check(padded, &|_| ()), Ok(Vec::new()));
@@ -1461,7 +1567,16 @@ pub(crate) mod tests {
         let id = vault.secrets.vault();
         let metadata = Metadata::default();
         let new = |length| {
-            Sealer::new(&id, vault.ledger().tree(), &path("a"), 1, &metadata, length).unwrap()
+            Sealer::new(
+                (&id, Suite::V1),
+                vault.ledger().tree(),
+                &path("a"),
+                vault.secrets.identity(),
+                1,
+                &metadata,
+                length,
+            )
+            .unwrap()
         };
         let known = new(Some(9));
         assert_eq!(
@@ -1489,9 +1604,17 @@ pub(crate) mod tests {
         let ledger = vault.ledger();
         let write = |version, content: &[u8]| {
             let metadata = Metadata::default();
-            let sealer =
-                Sealer::new(&id, ledger.tree(), &path("a"), version, &metadata, None).unwrap();
-            seal_chunks(&sealer, content)
+            let sealer = Sealer::new(
+                (&id, Suite::V1),
+                ledger.tree(),
+                &path("a"),
+                vault.secrets.identity(),
+                version,
+                &metadata,
+                None,
+            )
+            .unwrap();
+            seal_chunks(&sealer, "o", content)
         };
         let salt = |object: &[u8]| object[FRAME_END..SALT_END].to_vec();
         // One process: the counter tells its writes apart.
@@ -1507,7 +1630,15 @@ pub(crate) mod tests {
         assert_eq!(clone(5), clone(5));
         scripted::with(Source::Broken, || {
             let metadata = Metadata::default();
-            let found = Sealer::new(&id, ledger.tree(), &path("a"), 1, &metadata, None);
+            let found = Sealer::new(
+                (&id, Suite::V1),
+                ledger.tree(),
+                &path("a"),
+                vault.secrets.identity(),
+                1,
+                &metadata,
+                None,
+            );
             assert_eq!(found.unwrap_err(), Error::Randomness);
         });
     }
@@ -1521,103 +1652,24 @@ pub(crate) mod tests {
         for length in [0, 5, CHUNK, CHUNK + 4, CHUNK + 6, 3 * CHUNK] {
             OPENED.set(0);
             let mut text = vec![0xaa; length];
-            assert_eq!(opener.open(0, chunks, &mut text), Err(Error::Tampered));
+            assert_eq!(opener.open(0, chunks, &[], &mut text), Err(Error::Tampered));
             assert_eq!(OPENED.get(), 0);
             assert_eq!(text, vec![0xaa; length]);
         }
         let mut text = vec![0; 5];
-        opener.open(1, &chunks[SEALED_CHUNK..], &mut text).unwrap();
+        opener
+            .open(1, &chunks[SEALED_CHUNK..], &[], &mut text)
+            .unwrap();
         assert_eq!(text, pattern(CHUNK + 5)[CHUNK..]);
         assert_eq!(
-            opener.open(0, &chunks[SEALED_CHUNK..], &mut text),
+            opener.open(0, &chunks[SEALED_CHUNK..], &[], &mut text),
             Err(Error::Tampered)
         );
-        assert_eq!(opener.open(0, &[], &mut []), Ok(()));
+        assert_eq!(opener.open(0, &[], &[], &mut []), Ok(()));
         for length in 1..TAG {
             let short = &chunks[..length];
-            assert_eq!(opener.open(0, short, &mut []), Err(Error::Tampered));
+            assert_eq!(opener.open(0, short, &[], &mut []), Err(Error::Tampered));
         }
-    }
-
-    /// The formulas of suite 2 in docs/FORMAT.md, section 7, which no code uses yet.
-    pub(crate) mod suite_2 {
-        pub(crate) fn stored(plaintext: u64) -> u64 {
-            let n = plaintext / 16_384 + 1;
-            256 + plaintext + 48 * n + 32 * n.div_ceil(256) + 96
-        }
-
-        pub(crate) fn plaintext(stored: u64) -> Option<u64> {
-            let x = stored.checked_sub(432)?;
-            let a = x / 4_206_624;
-            let b = 255.min((x - 4_206_624 * a) / 16_432);
-            let r = x - 4_206_624 * a - 16_432 * b;
-            (r < 16_384).then_some(16_384 * (256 * a + b) + r)
-        }
-
-        pub(crate) fn chunk(index: u64) -> u64 {
-            256 + 16_400 * index + 8_192 * (index / 256)
-        }
-    }
-
-    fn lengths() -> impl Iterator<Item = u64> {
-        let borders = [0, 1, 2, 255, 256, 257, 511, 512, 1 << 20, (1 << 38) - 2];
-        let around = borders
-            .into_iter()
-            .flat_map(|n| (n * 16_384u64).saturating_sub(20)..n * 16_384 + 20);
-        around.chain((0..400_000).step_by(61))
-    }
-
-    #[test]
-    fn each_length_has_one_stored_length() {
-        for length in lengths() {
-            let stored = sealed_length(length).unwrap();
-            assert_eq!(plaintext_length(stored), Ok(length));
-            let n = length / 16_384;
-            assert_eq!(
-                chunk_offset(n) + length % 16_384 + 16,
-                stored,
-                "the last chunk ends the object"
-            );
-            let stored = suite_2::stored(length);
-            assert_eq!(suite_2::plaintext(stored), Some(length));
-            // Chunks of the last group, their hashes, a hash a group, and the tail.
-            let groups = n / 256 + 1;
-            assert_eq!(
-                suite_2::chunk(n) + length % 16_384 + 16 + 32 * (n % 256 + 1) + 32 * groups + 96,
-                stored
-            );
-        }
-        // Whatever is taken for valid is the length of one object.
-        for stored in (0..70_000).chain(4_200_000..4_210_000) {
-            if let Ok(length) = plaintext_length(stored) {
-                assert_eq!(sealed_length(length), Ok(stored));
-            }
-            if let Some(length) = suite_2::plaintext(stored) {
-                assert_eq!(suite_2::stored(length), stored);
-            }
-        }
-        for short in 0..272 {
-            assert_eq!(plaintext_length(short), Err(Error::Tampered));
-        }
-    }
-
-    #[test]
-    fn lengths_are_bounded() {
-        let most = (1 << 52) - 1;
-        assert_eq!(plaintext_length(sealed_length(most).unwrap()), Ok(most));
-        for over in [most + 1, u64::MAX] {
-            assert!(matches!(sealed_length(over), Err(Error::LimitExceeded(_))));
-        }
-        let stored = sealed_length(most).unwrap();
-        assert_eq!(plaintext_length(stored + 1), Err(Error::Tampered));
-        assert!(matches!(
-            plaintext_length(stored + 17),
-            Err(Error::LimitExceeded(_))
-        ));
-        for huge in u64::MAX - 40_000..=u64::MAX {
-            assert!(plaintext_length(huge).is_err());
-        }
-        assert_eq!(chunk_offset(u64::MAX), u64::MAX);
     }
 
     proptest! {
@@ -1644,12 +1696,13 @@ pub(crate) mod tests {
             let from = from.min(content.len());
             let to = (from + length).min(content.len());
             let (first, last) = (from / CHUNK, to / CHUNK);
-            let start = chunk_offset(first as u64) as usize;
-            let end = object.len().min(chunk_offset(last as u64 + 1) as usize);
+            let layout = Layout::of_stored(Suite::V1, object.len() as u64).unwrap();
+            let start = layout.chunk(first as u64).start as usize;
+            let end = layout.chunk(last as u64).end as usize;
             let chunks = &object[start..end];
             let mut text = vec![0; chunks.len() - TAG * (last + 1 - first)];
             OPENED.set(0);
-            opener.open(first as u64, chunks, &mut text).unwrap();
+            opener.open(first as u64, chunks, &[], &mut text).unwrap();
             prop_assert_eq!(OPENED.get() as usize, last + 1 - first);
             let skip = first * CHUNK;
             prop_assert_eq!(&text[from - skip..to - skip], &content[from..to]);

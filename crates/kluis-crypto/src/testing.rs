@@ -2,7 +2,7 @@
 
 use crate::ledger::{Appended, Decision};
 use crate::{
-    Credential, Entry, Header, IdentitySuite, KdfParams, Ledger, Password, RecoveryPhrase,
+    Credential, Entry, Header, IdentitySuite, KdfParams, Ledger, Password, RecoveryPhrase, Suite,
     VaultSecrets, make_slot,
 };
 
@@ -31,10 +31,14 @@ pub(crate) struct Vault {
 
 impl Vault {
     pub(crate) fn make(padded: bool, credential: &Credential) -> Self {
+        Self::make_in(Suite::V1, padded, credential)
+    }
+
+    pub(crate) fn make_in(suite: Suite, padded: bool, credential: &Credential) -> Self {
         let secrets = VaultSecrets::make(0).unwrap();
-        let entry = Entry::first(&secrets, padded, 1_000).unwrap();
+        let entry = Entry::first(&secrets, suite, padded, 1_000).unwrap();
         let slot = make_slot(&secrets, credential, cheap(), 1_001).unwrap();
-        let header = Header::first(&secrets, entry.position(), slot, 1_002).unwrap();
+        let header = Header::first(&secrets, suite, entry.position(), slot, 1_002).unwrap();
         Self {
             secrets,
             headers: vec![header],

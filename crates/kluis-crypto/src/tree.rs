@@ -6,8 +6,10 @@ use crate::collection::{Collection, ContentKey, Epoch, NameKey, ObjectKey};
 use crate::kdf::Label;
 use crate::ledger::Action;
 use crate::name::{FolderNames, StoredPath, StoredSegment, VaultPath, objects_prefix};
+use crate::signed::Writers;
 use crate::{CollectionId, Error, Result};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Folders from one of them down, with the collections that are mounted there.
 ///
@@ -187,6 +189,22 @@ impl Tree {
                     return Err(Error::Tampered);
                 }
                 collection.floor = floor;
+                Ok(())
+            }
+            Action::Writers {
+                collection,
+                added,
+                removed,
+            } => {
+                let collection = self.get_mut(&collection).ok_or(Error::Tampered)?;
+                let epoch = collection.last().ok_or(Error::Tampered)?.number;
+                let writers = Arc::make_mut(&mut collection.writers);
+                for key in added {
+                    writers.add(key, epoch)?;
+                }
+                for key in removed {
+                    writers.remove(key, epoch)?;
+                }
                 Ok(())
             }
             _ => Err(Error::Tampered),
@@ -385,9 +403,7 @@ impl Tree {
                 part.epochs.retain(|epoch| {
                     epoch.number >= part.floor && since.is_none_or(|since| epoch.opened >= since)
                 });
-                if !part.epochs.is_empty() {
-                    tree.insert(part)?;
-                }
+                tree.insert_some(part)?;
                 continue;
             }
             let above = match (collection.mount.as_ref(), folder) {
@@ -401,12 +417,22 @@ impl Tree {
             {
                 let mut part = self.taken_over(collection, folder, &way);
                 part.epochs.retain(|epoch| epoch.number >= collection.floor);
-                if !part.epochs.is_empty() {
-                    tree.insert(part)?;
-                }
+                tree.insert_some(part)?;
             }
         }
         Ok(tree)
+    }
+
+    /// Takes in what is left of a collection, if anything is, with the writers of that.
+    fn insert_some(&mut self, mut part: Collection) -> Result<()> {
+        let (Some(first), Some(last)) = (part.epochs.first(), part.epochs.last()) else {
+            return Ok(());
+        };
+        let within = part.writers.within(first.number..=last.number);
+        if within != *part.writers {
+            part.writers = Arc::new(within);
+        }
+        self.insert(part)
     }
 
     /// Collections that are mounted in this one, on the way to a folder or right there.
@@ -450,6 +476,7 @@ impl Tree {
             floor: 0,
             closed,
             epochs: epochs.collect(),
+            writers: Arc::clone(&collection.writers),
             ..*collection
         }
     }
@@ -512,9 +539,10 @@ pub(crate) fn read_name_key(from: &mut Reader<'_>) -> Result<NameKey> {
     Ok(NameKey::init_with(|out| *out = *key))
 }
 
-/// `[id, mount, options, floor, closed, [[epoch, opened, orphan, CK], …]]`
+/// `[id, mount, options, floor, closed, [[epoch, opened, orphan, CK], …], [[signing key,
+/// from, until], …]]`
 pub(crate) fn write_collection(collection: &Collection, to: &mut Writer) {
-    to.array(6)
+    to.array(7)
         .bytes(collection.id.as_bytes())
         .text(mount_text(collection.mount.as_ref()));
     write_options(collection, to);
@@ -529,10 +557,15 @@ pub(crate) fn write_collection(collection: &Collection, to: &mut Writer) {
         to.uint(epoch.orphan.into())
             .bytes(epoch.key.expose_secret());
     }
+    to.array(collection.writers.0.len());
+    for ((key, from), until) in &collection.writers.0 {
+        to.array(3).bytes(key).uint((*from).into());
+        to.uint(until.unwrap_or(0).into());
+    }
 }
 
 pub(crate) fn read_collection(from: &mut Reader<'_>) -> Result<Collection> {
-    from.array(6)?;
+    from.array(7)?;
     let id = CollectionId(*from.fixed()?);
     let mount = read_mount(from)?;
     let padded = read_options(from)?;
@@ -558,6 +591,17 @@ pub(crate) fn read_collection(from: &mut Reader<'_>) -> Result<Collection> {
     if epochs.is_empty() {
         return Err(Error::Tampered);
     }
+    let mut writers = Writers::default();
+    for _ in 0..from.array_up_to(Writers::MAX)? {
+        from.array(3)?;
+        let (key, since) = (*from.fixed()?, from.uint_u32()?);
+        let until = from.uint_u32()?;
+        // Out of order, or one twice, is not what comes out when it is written again.
+        writers.0.insert((key, since), (until > 0).then_some(until));
+    }
+    if !writers.is_sound() {
+        return Err(Error::Tampered);
+    }
     Ok(Collection {
         id,
         mount,
@@ -565,6 +609,7 @@ pub(crate) fn read_collection(from: &mut Reader<'_>) -> Result<Collection> {
         floor,
         closed,
         epochs,
+        writers: Arc::new(writers),
     })
 }
 

@@ -4,9 +4,10 @@ use crate::cbor::{Reader, Record, Writer};
 use crate::collection::{Collection, ContentKey, NameKey};
 use crate::contact::Contact;
 use crate::grant::GrantRecord;
+use crate::signed::Writers;
 use crate::tree::{self, Tree};
 use crate::{CollectionId, Error, GrantId, RecordHash, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One decision.
 pub(crate) enum Action {
@@ -41,6 +42,13 @@ pub(crate) enum Action {
     Closed {
         collection: CollectionId,
         bundle: Option<RecordHash>,
+    },
+    /// In a signed vault, who may write to a collection from its last epoch on, and who
+    /// may no more.
+    Writers {
+        collection: CollectionId,
+        added: BTreeSet<[u8; 32]>,
+        removed: BTreeSet<[u8; 32]>,
     },
 }
 
@@ -199,6 +207,19 @@ impl Record for Actions {
                     to.array(3).uint(10).bytes(collection.as_bytes());
                     to.bytes(bundle.as_ref().map_or(&[], |hash| hash.as_bytes()));
                 }
+                Action::Writers {
+                    collection,
+                    added,
+                    removed,
+                } => {
+                    to.array(4).uint(11).bytes(collection.as_bytes());
+                    for keys in [added, removed] {
+                        to.array(keys.len());
+                        for key in keys {
+                            to.bytes(key);
+                        }
+                    }
+                }
             }
         }
     }
@@ -237,10 +258,22 @@ impl Record for Actions {
                     collection: CollectionId(*from.fixed()?),
                     bundle: from.fixed_or_empty()?.copied().map(RecordHash),
                 },
-                (1..=10, _) => return Err(Error::Tampered),
+                (11, 4) => Action::Writers {
+                    collection: CollectionId(*from.fixed()?),
+                    added: read_keys(from)?,
+                    removed: read_keys(from)?,
+                },
+                (1..=11, _) => return Err(Error::Tampered),
                 _ => return Err(Error::UnsupportedFormat("action in the ledger")),
             });
         }
         Ok(Self(actions))
     }
+}
+
+/// Signing keys in ascending order: another order is not what comes out when they are
+/// written again.
+fn read_keys(from: &mut Reader<'_>) -> Result<BTreeSet<[u8; 32]>> {
+    let count = from.array_up_to(Writers::MAX)?;
+    (0..count).map(|_| Ok(*from.fixed()?)).collect()
 }

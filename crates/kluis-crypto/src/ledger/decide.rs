@@ -8,7 +8,7 @@ use crate::collection::{Collection, ContentKey};
 use crate::contact::{Contact, Recipient};
 use crate::credential::random_bytes;
 use crate::grant::{self, Bundle, GrantRecord, Keys, LetterName, MailboxSecret, Statement, Terms};
-use crate::header::{Header, VaultSecrets};
+use crate::header::{Header, Suite, VaultSecrets};
 use crate::tree::{Past, Tree};
 use crate::{CollectionId, Error, GrantId, RecordHash, Result, VaultPath};
 use std::collections::{BTreeMap, BTreeSet, btree_map};
@@ -67,6 +67,8 @@ struct Draft<'a> {
     notices: BTreeMap<(CollectionId, u32), Vec<Action>>,
     records: Records,
     settled: BTreeSet<RecordHash>,
+    /// Who is about to get the right to write to a collection.
+    invited: Option<(CollectionId, [u8; 32])>,
 }
 
 impl Ledger {
@@ -96,6 +98,7 @@ impl Ledger {
             notices: BTreeMap::new(),
             records: Vec::new(),
             settled: BTreeSet::new(),
+            invited: None,
         };
         if sequence.is_multiple_of(SNAPSHOT_EVERY) {
             let state = Box::new(self.state.duplicate());
@@ -132,10 +135,17 @@ impl Ledger {
                 terms,
             } => {
                 draft.mount(folder.as_ref(), &closing)?;
+                let shared = draft.with_nested(folder.as_ref())?;
+                if terms.write
+                    && let Some(own) = draft.tree().mounted(folder.as_ref())
+                {
+                    draft.invited = Some((own.id, *recipient.card().signing_key()));
+                }
                 if terms.past == Past::HeldBack {
-                    closing.extend(draft.with_nested(folder.as_ref())?);
+                    closing.extend(&shared);
                 }
                 draft.close(&closing)?;
+                draft.settle_writers(&(&shared - &closing), &closing)?;
                 closing.clear();
                 Some(draft.share(folder, &recipient, terms)?)
             }
@@ -289,24 +299,14 @@ impl Draft<'_> {
     fn raise_floor(&mut self, id: CollectionId) -> Result<()> {
         let collection = self.tree().get(&id).ok_or(Error::NotFound("collection"))?;
         let floor = collection.current().ok_or(Error::Tampered)?.number;
-        let around: Vec<_> = self.tree().around(collection).map(Collection::id).collect();
-        for audience in around.into_iter().chain([id]) {
-            let current = self.tree().get(&audience).and_then(Collection::current);
-            if let Some(epoch) = current.map(|epoch| epoch.number)
-                && self.has_members(audience)
-            {
-                let notice = Action::Floor {
-                    collection: id,
-                    floor,
-                };
-                let notices = self.notices.entry((audience, epoch)).or_default();
-                notices.push(notice);
-            }
-        }
-        self.decide(Action::Floor {
+        let above = self.tree().around(collection).map(Collection::id);
+        let audiences = above.chain([id]).collect();
+        let action = Action::Floor {
             collection: id,
             floor,
-        })
+        };
+        self.tell(&audiences, &BTreeSet::new(), &action);
+        self.decide(action)
     }
 
     /// Closes the epochs of these collections, and gives the next to all who still
@@ -335,7 +335,7 @@ impl Draft<'_> {
             let next = number
                 .checked_add(1)
                 .ok_or(Error::LimitExceeded("epochs of one collection"))?;
-            let around: Vec<_> = self.tree().around(collection).map(Collection::id).collect();
+            let around: BTreeSet<_> = self.tree().around(collection).map(Collection::id).collect();
             let is_read = members.contains(id) || around.iter().any(|id| members.contains(id));
             closed.push((*id, number, is_read));
             let epoch = Action::Epoch {
@@ -344,18 +344,10 @@ impl Draft<'_> {
                 key: ContentKey::make()?,
             };
             // Who reads it through a collection around it that stays as it is.
-            for outer in around {
-                let current = self.tree().get(&outer).and_then(Collection::current);
-                if let Some(current) = current.map(|epoch| epoch.number)
-                    && !closing.contains(&outer)
-                    && self.has_members(outer)
-                {
-                    let notices = self.notices.entry((outer, current)).or_default();
-                    notices.push(copy(&epoch));
-                }
-            }
+            self.tell(&around, closing, &epoch);
             self.decide(epoch)?;
         }
+        self.settle_writers(closing, closing)?;
         let bundle = self.bundle(closing)?;
         for (collection, number, is_read) in closed {
             if is_read {
@@ -364,6 +356,70 @@ impl Draft<'_> {
             }
         }
         Ok(())
+    }
+
+    /// In a signed vault: whoever has the right to write to a collection, or to one
+    /// around it, may sign from its last epoch on.
+    fn settle_writers(
+        &mut self,
+        collections: &BTreeSet<CollectionId>,
+        closing: &BTreeSet<CollectionId>,
+    ) -> Result<()> {
+        if self.ledger.suite != Suite::V2 {
+            return Ok(());
+        }
+        for id in collections {
+            let collection = self.tree().get(id).ok_or(Error::Tampered)?;
+            let above = self.tree().around(collection).map(Collection::id);
+            let audiences: BTreeSet<CollectionId> = above.chain([*id]).collect();
+            let given = self.state.grants.values().filter(|grant| grant.terms.write);
+            let given = given.map(|grant| (grant.collection, *grant.card.signing_key()));
+            let wanted: BTreeSet<[u8; 32]> = given
+                .chain(self.invited)
+                .filter(|(of, _)| audiences.contains(of))
+                .map(|(_, key)| key)
+                .chain([*self.secrets.identity().card().signing_key()])
+                .collect();
+            let now = collection.writers.current();
+            // What somebody signed in this epoch stays good.
+            let begins = collection.last().is_some_and(|e| e.opened == self.sequence);
+            let removed = if begins {
+                &now - &wanted
+            } else {
+                BTreeSet::new()
+            };
+            let action = Action::Writers {
+                collection: *id,
+                added: &wanted - &now,
+                removed,
+            };
+            if matches!(&action, Action::Writers { added, removed, .. } if added.is_empty() && removed.is_empty())
+            {
+                continue;
+            }
+            self.tell(&audiences, closing, &action);
+            self.decide(action)?;
+        }
+        Ok(())
+    }
+
+    /// Tells it to who holds the epochs of these collections, but for those that close.
+    fn tell(
+        &mut self,
+        audiences: &BTreeSet<CollectionId>,
+        closing: &BTreeSet<CollectionId>,
+        action: &Action,
+    ) {
+        for id in audiences {
+            let current = self.state.tree.get(id).and_then(Collection::current);
+            if let Some(epoch) = current.map(|epoch| epoch.number)
+                && !closing.contains(id)
+                && self.has_members(*id)
+            {
+                let notices = self.notices.entry((*id, epoch)).or_default();
+                notices.push(copy(action));
+            }
+        }
     }
 
     /// Letters to all whose own collection got a new epoch.
@@ -538,6 +594,15 @@ fn copy(action: &Action) -> Action {
         Action::Closed { collection, bundle } => Action::Closed {
             collection: *collection,
             bundle: *bundle,
+        },
+        Action::Writers {
+            collection,
+            added,
+            removed,
+        } => Action::Writers {
+            collection: *collection,
+            added: added.clone(),
+            removed: removed.clone(),
         },
     }
 }

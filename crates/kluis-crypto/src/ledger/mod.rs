@@ -213,9 +213,18 @@ impl Entry {
     ///
     /// # Errors
     /// `Randomness`.
-    pub fn first(secrets: &VaultSecrets, padded: bool, now: u64) -> Result<Self> {
+    pub fn first(secrets: &VaultSecrets, suite: Suite, padded: bool, now: u64) -> Result<Self> {
         let top = Collection::make(None, padded)?;
-        let actions = Actions(vec![Action::Collection(Some(NameKey::make()?), top)]);
+        let collection = top.id;
+        let mut actions = vec![Action::Collection(Some(NameKey::make()?), top)];
+        if suite == Suite::V2 {
+            actions.push(Action::Writers {
+                collection,
+                added: BTreeSet::from([*secrets.identity().card().signing_key()]),
+                removed: BTreeSet::new(),
+            });
+        }
+        let actions = Actions(actions);
         let body = Body {
             vault: secrets.vault(),
             sequence: 0,
@@ -365,6 +374,22 @@ impl Entry {
                             key,
                         })
                     }
+                    Action::Writers {
+                        collection,
+                        mut added,
+                        mut removed,
+                    } => {
+                        if let Some(known) = tree.get(&collection) {
+                            added.retain(|key| !known.writers.may_still_write(key));
+                            removed.retain(|key| known.writers.may_still_write(key));
+                        }
+                        let news = !added.is_empty() || !removed.is_empty();
+                        news.then_some(Action::Writers {
+                            collection,
+                            added,
+                            removed,
+                        })
+                    }
                     Action::Closed { collection, .. } if collection != *id => {
                         return Err(Error::Tampered);
                     }
@@ -381,6 +406,7 @@ impl Entry {
             Action::Epoch {
                 collection, number, ..
             } => told.insert((*collection, *number)),
+            Action::Writers { collection, .. } => told.insert((*collection, u32::MAX)),
             _ => true,
         });
         Ok(notices)
@@ -653,6 +679,7 @@ impl Ledger {
             Err(error) => return Err(error),
         };
         let opened = orphan.position.sequence;
+        let mut mounted = BTreeSet::new();
         for action in actions {
             match action {
                 Action::Epoch {
@@ -674,8 +701,14 @@ impl Ledger {
                     for epoch in &mut collection.epochs {
                         (epoch.opened, epoch.orphan) = (opened, true);
                     }
+                    let id = collection.id;
                     // One of that id is of the chain, which counts.
-                    let _ = self.state.tree.insert(collection);
+                    if self.state.tree.insert(collection).is_ok() {
+                        mounted.insert(id);
+                    }
+                }
+                Action::Writers { collection, .. } if mounted.contains(&collection) => {
+                    self.state.tree.apply(action, opened)?;
                 }
                 Action::Revoke(grant) if self.state.grants.contains_key(&grant) => {
                     closings.revoked.push(grant);
@@ -1179,7 +1212,7 @@ mod tests {
         // Before it the chain stands still, and an orphan of his adds no key.
         let mut all = vault.entries.clone();
         all.push(entry.clone());
-        all.push(Entry::first(&thief, false, 4).unwrap());
+        all.push(Entry::first(&thief, Suite::V1, false, 4).unwrap());
         let ledger = Ledger::read(entry.position(), all, &header, &after).unwrap();
         assert!(ledger.orphans.is_empty());
         assert_eq!(epochs(&ledger).len(), 2);
@@ -1409,7 +1442,7 @@ mod tests {
         let ledger = vault.ledger();
         scripted::with(Source::Broken, || {
             assert!(matches!(
-                Entry::first(&vault.secrets, false, 0),
+                Entry::first(&vault.secrets, Suite::V1, false, 0),
                 Err(Error::Randomness)
             ));
             assert!(matches!(

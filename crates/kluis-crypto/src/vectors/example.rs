@@ -32,12 +32,12 @@ fn section() -> String {
         out.push_str("```\n");
     };
     let secrets = VaultSecrets::make(0).unwrap();
-    let entry = Entry::first(&secrets, false, 1_700_000_000_000_000).unwrap();
+    let entry = Entry::first(&secrets, Suite::V1, false, 1_700_000_000_000_000).unwrap();
     let password = Password::new("correct horse battery staple");
     let credential = Credential::from(password);
     let slot = make_slot(&secrets, &credential, cheap(), 1_700_000_000_000_001).unwrap();
     let time = 1_700_000_000_000_002;
-    let header = Header::first(&secrets, entry.position(), slot, time).unwrap();
+    let header = Header::first(&secrets, Suite::V1, entry.position(), slot, time).unwrap();
     let slot = &header.slots()[0];
     let vault = secrets.vault();
     let root = secrets.root().expose_secret();
@@ -132,8 +132,18 @@ fn section() -> String {
         ..Metadata::default()
     };
     let time = 1_700_000_000_000_003;
-    let sealer = Sealer::new(&vault, ledger.tree(), &path, time, &metadata, Some(5)).unwrap();
-    let object = crate::object::tests::seal_chunks(&sealer, b"hello");
+    let (place, writer) = ((&vault, Suite::V1), secrets.identity());
+    let sealer = Sealer::new(
+        place,
+        ledger.tree(),
+        &path,
+        writer,
+        time,
+        &metadata,
+        Some(5),
+    )
+    .unwrap();
+    let object = crate::object::tests::seal_chunks(&sealer, "o", b"hello");
     block(
         "The object, with the content `hello`, version 1700000000000003 and modified half a second past 1700000000:",
         &|out| {

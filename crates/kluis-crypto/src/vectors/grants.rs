@@ -68,7 +68,8 @@ fn grants() {
             tree.set_head(tree.head() + ahead);
             let version = 1 + objects.len() as u64;
             let metadata = Metadata::default();
-            let (object, _) = put_in(&id, &tree, at, version, &metadata, &pattern(100), true);
+            let writer = (&id, Suite::V1, &**vault.secrets.identity());
+            let (object, _) = put_in(writer, &tree, at, version, &metadata, &pattern(100), true);
             objects.push((at, object));
         };
         let mut members = Vec::new();

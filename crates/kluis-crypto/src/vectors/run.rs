@@ -8,9 +8,10 @@ use crate::collection::{Collection, ContentKey, Epoch, NameKey};
 use crate::credential::stretch;
 use crate::kdf::Label;
 use crate::kem::KemSeed;
+use crate::layout::Layout;
 use crate::ledger::OwnerKey;
 use crate::message::{self, Place};
-use crate::object::tests::{get, suite_2};
+use crate::object::tests::get;
 use crate::padding::padme;
 use crate::testing::pattern;
 use crate::*;
@@ -655,10 +656,14 @@ fn shared_object(case: &Case<'_>) -> Result<Fields> {
     let (path, object) = (VaultPath::parse(case.text("path"))?, case.bytes("object"));
     let header = object.first_chunk().ok_or(Error::Tampered)?;
     let opener = Opener::new(header, &case.vault(), share.suite(), share.tree(), &path)?;
+    let stored = share.tree().store_path(&path)?.path;
     Ok(out(&[
-        ("stored", json!(share.tree().store_path(&path)?.path)),
+        ("stored", json!(stored)),
         ("epoch", json!(opener.epoch())),
-        ("plaintext", long(&get(&opener, &object)?)),
+        (
+            "plaintext",
+            long(&get(&opener, share.suite(), &stored, &object)?),
+        ),
     ]))
 }
 
@@ -717,6 +722,7 @@ fn object(case: &Case<'_>) -> Result<Fields> {
         closed: None,
         floor: case.get("floor").map_or(0, |floor| floor.as_u64().unwrap()) as u32,
         epochs: epochs.collect(),
+        writers: Arc::default(),
     };
     let ledger = Ledger::of_one(collection, case.number("ledger_sequence"));
     let path = VaultPath::parse(case.text("path"))?;
@@ -724,7 +730,8 @@ fn object(case: &Case<'_>) -> Result<Fields> {
     let object = case.bytes("object");
     let header = object.first_chunk().ok_or(Error::Tampered)?;
     let opener = Opener::new(header, &case.vault(), suite, ledger.tree(), &path)?;
-    let mut content = get(&opener, &object)?;
+    let stored = ledger.tree().store_path(&path)?.path;
+    let mut content = get(&opener, suite, &stored, &object)?;
     let length = content.len();
     if let Some(range) = case.get("range") {
         let [from, to] = [0, 1].map(|i| (range[i].as_u64().unwrap() as usize).min(length));
@@ -747,7 +754,7 @@ fn object(case: &Case<'_>) -> Result<Fields> {
         ("length", json!(length)),
         (
             "padded_length",
-            json!(plaintext_length(object.len() as u64)?),
+            json!(Layout::of_stored(suite, object.len() as u64)?.plaintext_length()),
         ),
         (
             "mtime",
@@ -763,16 +770,20 @@ fn object(case: &Case<'_>) -> Result<Fields> {
 
 fn lengths(case: &Case<'_>, op: &str) -> Result<Fields> {
     let suite = case.number("suite");
-    let (name, value) = match (op, suite) {
-        ("stored", 1) => ("stored", sealed_length(case.number("plaintext"))?),
-        ("stored", _) => ("stored", suite_2::stored(case.number("plaintext"))),
-        ("plaintext", 1) => ("plaintext", plaintext_length(case.number("stored"))?),
-        ("plaintext", _) => (
-            "plaintext",
-            suite_2::plaintext(case.number("stored")).ok_or(Error::Tampered)?,
-        ),
-        (_, 1) => ("start", chunk_offset(case.number("chunk"))),
-        _ => ("start", suite_2::chunk(case.number("chunk"))),
+    let suite = Suite::from_number(suite)?;
+    let (name, value) = match op {
+        "stored" => {
+            let layout = Layout::of_plaintext(suite, case.number("plaintext"))?;
+            ("stored", layout.stored_length())
+        }
+        "plaintext" => {
+            let layout = Layout::of_stored(suite, case.number("stored"))?;
+            ("plaintext", layout.plaintext_length())
+        }
+        _ => {
+            let layout = Layout::of_plaintext(suite, 0)?;
+            ("start", layout.chunk(case.number("chunk")).start)
+        }
     };
     Ok(out(&[(name, json!(value))]))
 }
