@@ -10,9 +10,11 @@ use argon2::Argon2;
 use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit};
 use kluis_crypto::{
-    CHUNK_LENGTH, Credential, DecodedSegment, Entry, Header, KdfCeiling, KdfParams, Ledger,
-    Metadata, Opener, Password, SEALED_CHUNK_LENGTH, Sealer, VaultPath, VaultSecrets, make_slot,
+    CHUNK_LENGTH, Credential, DecodedSegment, Entry, Header, Identity, KdfCeiling, KdfParams,
+    Ledger, Metadata, Opener, Password, SEALED_CHUNK_LENGTH, Sealer, Suite, VaultPath,
+    VaultSecrets, make_slot,
 };
+use sha2::{Digest, Sha256};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -29,24 +31,55 @@ const NAMES: u32 = 10_000;
 
 fn main() -> Result {
     let credential = Credential::from(Password::new("correct horse battery staple"));
-    let secrets = VaultSecrets::make(0)?;
-    let entry = Entry::first(&secrets, false, 0)?;
-    let slot = make_slot(&secrets, &credential, KdfParams::default(), 0)?;
-    let header = Header::first(&secrets, entry.position(), slot, 0)?;
-    let ledger = Ledger::read(entry.position(), [entry], &header, &secrets)?;
-
     println!("| one core | median | min–max | ratio |");
     println!("|---|---|---|---|");
-    contents(&header, &ledger)?;
-    names(&ledger)?;
-    slots(&header, &credential)
+    for (suite, what) in [(Suite::V1, ""), (Suite::V2, ", signed")] {
+        let secrets = VaultSecrets::make(0)?;
+        let entry = Entry::first(&secrets, suite, false, 0)?;
+        let slot = make_slot(&secrets, &credential, KdfParams::default(), 0)?;
+        let header = Header::first(&secrets, suite, entry.position(), slot, 0)?;
+        let ledger = Ledger::read(entry.position(), [entry], &header, &secrets)?;
+        contents(&header, &ledger, secrets.identity(), what)?;
+        if suite == Suite::V1 {
+            names(&ledger)?;
+            slots(&header, &credential)?;
+        }
+    }
+    hashes()
+}
+
+/// What signed objects are signed over, and what could have been.
+fn hashes() -> Result {
+    let chunks = vec![1; UNIT * SEALED_CHUNK_LENGTH];
+    let sha: Work = Box::new(|| {
+        for chunk in black_box(&chunks).chunks(SEALED_CHUNK_LENGTH) {
+            black_box(Sha256::digest(chunk));
+        }
+        Ok(())
+    });
+    let blake: Work = Box::new(|| {
+        for chunk in black_box(&chunks).chunks(SEALED_CHUNK_LENGTH) {
+            black_box(blake3::hash(chunk));
+        }
+        Ok(())
+    });
+    let both = [("chunks, SHA-256", sha), ("chunks, BLAKE3", blake)];
+    report("MB/s", MEGABYTES, UNITS, both)
 }
 
 /// Objects, by units of 1 MiB.
-fn contents(header: &Header, ledger: &Ledger) -> Result {
+fn contents(header: &Header, ledger: &Ledger, writer: &Identity, what: &str) -> Result {
     let path = VaultPath::parse("folder/object")?;
     let vault = header.vault();
-    let sealer = Sealer::new(&vault, ledger.tree(), &path, 1, &Metadata::default(), None)?;
+    let sealer = Sealer::new(
+        (&vault, header.suite()),
+        ledger.tree(),
+        &path,
+        writer,
+        1,
+        &Metadata::default(),
+        None,
+    )?;
     let opener = Opener::new(
         sealer.header(),
         &vault,
@@ -66,7 +99,7 @@ fn contents(header: &Header, ledger: &Ledger) -> Result {
         tags.push(tag.map_err(|_| "sealing")?);
     }
     let cipher = plain.clone();
-    sealer.seal(0, &mut sealed)?;
+    let leaves = sealer.seal(0, &mut sealed)?;
 
     let seal_bare: Work = Box::new(|| {
         for (index, chunk) in plain.chunks_mut(CHUNK_LENGTH).enumerate() {
@@ -75,12 +108,15 @@ fn contents(header: &Header, ledger: &Ledger) -> Result {
         }
         Ok(())
     });
-    let seal: Work = Box::new(|| Ok(sealer.seal(0, black_box(&mut work))?));
+    let seal: Work = Box::new(|| Ok(black_box(sealer.seal(0, &mut work)).map(drop)?));
     report(
         "MB/s",
         MEGABYTES,
         UNITS,
-        [("seal, bare primitive", seal_bare), ("seal", seal)],
+        [
+            ("seal, bare primitive", seal_bare),
+            (&format!("seal{what}"), seal),
+        ],
     )?;
 
     let mut out = text.clone();
@@ -95,12 +131,15 @@ fn contents(header: &Header, ledger: &Ledger) -> Result {
         }
         Ok(())
     });
-    let open: Work = Box::new(|| Ok(opener.open(0, &sealed, black_box(&mut text))?));
+    let open: Work = Box::new(|| Ok(opener.open(0, &sealed, &leaves, black_box(&mut text))?));
     report(
         "MB/s",
         MEGABYTES,
         UNITS,
-        [("open, bare primitive", open_bare), ("open", open)],
+        [
+            ("open, bare primitive", open_bare),
+            (&format!("open{what}"), open),
+        ],
     )
 }
 

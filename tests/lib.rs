@@ -62,9 +62,22 @@ pub fn phrase(words: &str) -> Credential {
     RecoveryPhrase::parse(words).expect("a phrase").into()
 }
 
-/// Options with the cheapest password.
+/// Options with the cheapest password; those of signed vaults where `KLUIS_TEST_SIGNED`
+/// is set, with which `./test signed` runs these tests again.
 pub fn options() -> VaultOptions {
-    VaultOptions::new().kdf(cheap())
+    VaultOptions::new().kdf(cheap()).signed(is_signed())
+}
+
+/// Bytes in the store of an object with so many of content and padding.
+pub fn stored_length(content: usize) -> u64 {
+    let chunks = content / CHUNK + 1;
+    let signed = 32 * chunks + 32 * chunks.div_ceil(256) + 96;
+    (HEADER + content + 16 * chunks + if is_signed() { signed } else { 0 }) as u64
+}
+
+/// Whether the tests run on signed vaults.
+pub fn is_signed() -> bool {
+    std::env::var_os("KLUIS_TEST_SIGNED").is_some()
 }
 
 /// A new vault with the cheapest password.

@@ -12,7 +12,7 @@ use futures_util::TryStreamExt;
 use kluis::object_store::memory::InMemory;
 use kluis::object_store::{ObjectStore, ObjectStoreExt};
 use kluis::{Credential, KdfParams, Keyfile, Password, RecoveryPhrase, Vault, VaultOptions};
-use kluis_crypto::{Accepted, DeviceKey, Fingerprint, Header, Pins, RecordHash};
+use kluis_crypto::{Accepted, DeviceKey, Fingerprint, Header, Layout, Pins, RecordHash};
 use kluis_fuzz::{DEVICE, LONG, OBJECTS, pattern};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -110,7 +110,8 @@ async fn run() -> Result {
         .collect();
     for (number, (_, bytes)) in objects.iter().enumerate() {
         for (place, (_, length)) in OBJECTS.iter().enumerate() {
-            if kluis_crypto::sealed_length(*length as u64) == Ok(bytes.len() as u64) {
+            let layout = Layout::of_plaintext(header.suite(), *length as u64);
+            if layout.is_ok_and(|layout| layout.stored_length() == bytes.len() as u64) {
                 let start = [place as u8, number as u8, 1];
                 seed("object", &format!("{place}-{number}"), &[&start, bytes])?;
             }

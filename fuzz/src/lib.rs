@@ -18,9 +18,8 @@ use kluis::object_store::{ObjectStore, ObjectStoreExt};
 use kluis::{Address, VaultOptions};
 use kluis_crypto::{
     CHUNK_LENGTH, Card, Credential, DecodedSegment, DeviceKey, Entry, HEADER_LENGTH, Header,
-    Identity, IdentityFile, KdfCeiling, Ledger, Opener, Password, Pins, RecoveryKit,
+    Identity, IdentityFile, KdfCeiling, Layout, Ledger, Opener, Password, Pins, RecoveryKit,
     RecoveryPhrase, SEALED_CHUNK_LENGTH, Share, TAG_LENGTH, VaultId, VaultPath, VaultSecrets,
-    chunk_offset, plaintext_length,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -140,11 +139,12 @@ pub fn object(data: &[u8]) {
     };
     let (path, length) = OBJECTS[usize::from(*place) % OBJECTS.len()];
     let path = VaultPath::parse(path).expect("a path");
-    let Ok(length_said) = plaintext_length(stored.len() as u64) else {
+    let (vault, suite) = (SAMPLE.header.vault(), SAMPLE.header.suite());
+    let Ok(layout) = Layout::of_stored(suite, stored.len() as u64) else {
         return;
     };
+    let length_said = layout.plaintext_length();
     let (head, chunks) = stored.split_first_chunk::<HEADER_LENGTH>().expect("long");
-    let (vault, suite) = (SAMPLE.header.vault(), SAMPLE.header.suite());
     let Ok(opener) = Opener::new(head, &vault, suite, SAMPLE.ledger.tree(), &path) else {
         return;
     };
@@ -162,7 +162,7 @@ pub fn object(data: &[u8]) {
     let first = usize::from(*first) % all;
     let behind = all.min(first + 1 + usize::from(*count));
     let offset = |chunk: usize| {
-        let offset = chunk_offset(chunk as u64) as usize - HEADER_LENGTH;
+        let offset = layout.chunk(chunk as u64).start as usize - HEADER_LENGTH;
         offset.min(chunks.len())
     };
     if let Some(text) = open(&opener, first, &chunks[offset(first)..offset(behind)]) {
@@ -176,7 +176,7 @@ pub fn object(data: &[u8]) {
 fn open(opener: &Opener, first: usize, chunks: &[u8]) -> Option<Vec<u8>> {
     let tags = chunks.len().div_ceil(SEALED_CHUNK_LENGTH) * TAG_LENGTH;
     let mut text = vec![0; chunks.len().checked_sub(tags)?];
-    opener.open(first as u64, chunks, &mut text).ok()?;
+    opener.open(first as u64, chunks, &[], &mut text).ok()?;
     Some(text)
 }
 

@@ -19,6 +19,7 @@ import unicodedata
 from collections import namedtuple
 from pathlib import Path
 
+from blake3 import blake3
 from Crypto.Cipher import ChaCha20
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -435,7 +436,8 @@ ENTRY = row(octets(16), uint, uint, octets(0, 32), many(anything, 0, 2), many(oc
             many(row(many(anything), octets()), 0, 256))
 HEADER_REF = row(uint, octets(32))
 EPOCH = row(uint32, uint, uint, octets(32))
-TREE = row(text(1024), octets(32), uint, many(row(octets(16), text(), uint, uint32, maybe(row(uint)), many(EPOCH, 1, 65536)), 0, 65536))
+TREE = row(text(1024), octets(32), uint, many(row(octets(16), text(), uint, uint32, maybe(row(uint)), many(EPOCH, 1, 65536),
+                                                  many(row(octets(32), uint32, uint32), 0, 65536)), 0, 65536))
 TERMS = row(uint, uint, uint, text(1024))
 CONTACT = row(text(255), octets(), uint)
 GRANT = row(octets(16), text(255), octets(), text(), octets(16), TERMS, octets(32), uint, uint, octets(32))
@@ -450,6 +452,7 @@ ACTIONS = {
     8: row(uint, octets(16)),
     9: row(uint, octets(32)),
     10: row(uint, octets(16), octets(0, 32)),
+    11: row(uint, octets(16), many(octets(32), 0, 65536), many(octets(32), 0, 65536)),
 }
 
 
@@ -470,7 +473,7 @@ def is_control_free(x): return not any(unicodedata.category(c) == "Cc" for c in 
 class Collection:
     """`epochs` are [epoch, opened, orphan, CK]. `mount` is below the top of its tree."""
 
-    def __init__(self, id, mount, options, floor, closed, epochs):
+    def __init__(self, id, mount, options, floor, closed, epochs, writers=()):
         require(options <= 1, "an option is unknown", UnsupportedFormat)
         require(all(e[2] <= 1 for e in epochs), "a key's kind is unknown")
         self.id, self.mount, self.options, self.floor = id, parse_mount(mount), options, floor
@@ -479,6 +482,28 @@ class Collection:
                 "the keys of a collection are out of order")
         # Not so for what a folder took over, and where only orphans have a key.
         self.is_written = bool(self.chain) and self.closed is None
+        self.writers = {}  # (key, from) to until, 0 for still
+        for key, begin, until in writers:
+            require(not self.writers or (key, begin) > max(self.writers), "writers are out of order")
+            self.add_writer(key, begin)
+            if until:
+                self.remove_writer(key, until)
+
+    def terms_of(self, key): return sorted((begin, until) for (k, begin), until in self.writers.items() if k == key)
+
+    def add_writer(self, key, begin):
+        require(all(until and until <= begin for _, until in self.terms_of(key)[-1:]), "a writer is there already")
+        self.writers[key, begin] = 0
+
+    def remove_writer(self, key, until):
+        terms = self.terms_of(key)
+        require(terms and not terms[-1][1] and terms[-1][0] < until, "no such writer")
+        self.writers[key, terms[-1][0]] = until
+
+    def still_writes(self, key): return bool(self.terms_of(key)) and not self.terms_of(key)[-1][1]
+
+    def may_write(self, key, epoch):
+        return any(begin <= epoch and (not until or epoch < until) for begin, until in self.terms_of(key))
 
     @staticmethod
     def order(epoch): return (epoch[0], not epoch[2], epoch[1])
@@ -531,7 +556,7 @@ class Tree:
         return epoch < collection.floor or any(c.floor > 0 for c in inner)
 
     def apply(self, sequence, action):
-        """Actions 1 (of a folder), 2 and 4."""
+        """Actions 1 (of a folder), 2, 4 and 11."""
         kind, cid = action[:2]
         if kind == 1:
             _, _, mount, options, nk, ck = action
@@ -545,6 +570,13 @@ class Tree:
             require(action[2] == last + 1, "an epoch does not follow the last one")
             collection.add(action[2], sequence, 0, action[3])
             collection.closed = None
+        elif kind == 11:
+            for keys in action[2:]:
+                require(keys == sorted(set(keys)), "writers are out of order")
+            for key in action[2]:
+                collection.add_writer(key, last)
+            for key in action[3]:
+                collection.remove_writer(key, last)
         else:
             require(kind == 4 and collection.floor <= action[2] <= last, "a floor is out of range")
             collection.floor = action[2]
@@ -561,10 +593,11 @@ class Tree:
         denied = AccessDenied if self.held_back else Tampered
         if collection is None or path[:len(collection.mount)] != collection.mount or path == collection.mount:
             return Object(source, vault_id, suite, header[24:40], [], ledger_sequence, path, outside, denied=denied)
+        signed = suite == 2 and (self.stored_path(path), collection.may_write)
         epoch = int.from_bytes(header[8:12], "big")
         return Object(source, vault_id, suite, collection.id, collection.epochs, ledger_sequence, path[len(collection.mount):],
                       outside, epoch + 1 if self.is_refused(collection, epoch, path) else 0,
-                      self.closed_at(collection, epoch, path), denied)
+                      self.closed_at(collection, epoch, path), denied, signed)
 
 
 def check_terms(terms):
@@ -734,12 +767,16 @@ class Ledger:
                 new = entry.actions(owner_keys)
             except Tampered:
                 continue
-            collections = self.tree.collections
+            collections, mounted = self.tree.collections, set()
             for action in new:
                 if action[0] == 2 and action[1] in collections:
                     collections[action[1]].add(action[2], entry.sequence, 1, action[3])
                 elif action[0] == 1 and not action[4] and action[1] not in collections:
                     self.tree.add(Collection(*action[1:4], 0, [], [[1, entry.sequence, 1, action[5]]]))
+                    mounted.add(action[1])
+                elif action[0] == 11 and action[1] in mounted:
+                    for key in action[2]:
+                        collections[action[1]].add_writer(key, 1)
 
 
 # --- 5. Keys of objects ----------------------------------------------------------
@@ -846,11 +883,12 @@ def parse_attributes(data):
 
 
 class Object:
-    """An object of suite 1. `keys` are (epoch, opened, orphan, CK); `source` is a binary file."""
+    """`keys` are (epoch, opened, orphan, CK); `source` is a binary file; `signed`, in suite 2, is
+    the object's path in the store, and who may write under an epoch."""
 
     def __init__(self, source, vault_id, suite, collection, keys, ledger_sequence, path, outside=None, floor=0, closed=None,
-                 denied=Tampered):
-        self.source = source
+                 denied=Tampered, signed=None):
+        self.source, self.suite = source, suite
         stored = source.seek(0, os.SEEK_END)
         source.seek(0)
         header = source.read(256)
@@ -860,10 +898,9 @@ class Object:
         require(fixed[4] in (1, 2) and fixed[5] <= 1 and fixed[6:8] == b"\0\0",
                 "a suite or flag is unknown", UnsupportedFormat)
         require(fixed[4] == suite, "the suite is not the vault's")
-        require(suite == 1, "suite 2 is reserved", UnsupportedFormat)
         self.padded_length = plain_length(suite, stored)
         self.chunks = self.padded_length // CHUNK + 1
-        require(self.chunks <= 1 << 38, "an object is too long", LimitExceeded)
+        require(self.chunks <= 1 << (38 if suite == 1 else 29), "an object is too long", LimitExceeded)
         self.padded, self.epoch, self.stamp, self.version = (
             bool(fixed[5]), *(int.from_bytes(fixed[a:b], "big") for a, b in ((8, 12), (12, 16), (16, 24))))
         require(fixed[24:] == collection, "an object of another collection")
@@ -874,10 +911,36 @@ class Object:
         require(not closed or self.stamp < min(closed), "written under a closed epoch")
         require(self.epoch >= floor, "the epoch is below the floor")
         require(self.stamp <= ledger_sequence, "the stamp is above the ledger", Stale)
+        if suite == 2:
+            self.verify(vault_id, header, *signed)
         self.read_frame(aead_open(kdf(self.mk, "meta", fixed), ZERO_NONCE, frame, fixed + salt),
                         vault_id, fixed, salt, outside)
         self.chunk(self.chunks - 1)  # the length is a claim until the last chunk was opened
         self.read_true_length()
+
+    def verify(self, vault_id, header, stored, may_write):
+        """Suite 2: the signature of a writer, before anything else counts."""
+        groups = -(-self.chunks // 256)
+        self.source.seek(-32 * groups - 96, os.SEEK_END)
+        tail = self.source.read()
+        hashes, self.writer, signature = tail[:-96], tail[-96:-64], tail[-64:]
+        require(may_write(self.writer, self.epoch), "signed by nobody who may write")
+        signed = (b"kluis/v1/object-sig\0" + vault_id + lp(stored.encode()) + sha256(header)
+                  + u64(self.padded_length) + blake3(hashes + b"\2").digest())
+        verify(self.writer, signature, signed)
+        self.groups, self.leaves = [hashes[i:i + 32] for i in range(0, len(hashes), 32)], {}
+
+    def leaf(self, i):
+        """What the hash of a sealed chunk has to be."""
+        group = i // 256
+        if group not in self.leaves:
+            behind = min(self.chunks, 256 * (group + 1))
+            last = chunk_start(2, behind - 1) + min(CHUNK, self.padded_length - CHUNK * (behind - 1)) + TAG
+            self.source.seek(last)
+            leaves = self.source.read(32 * (behind - 256 * group))
+            require(blake3(leaves + b"\1").digest() == self.groups[group], "the hashes of a group are not those that were signed")
+            self.leaves[group] = leaves
+        return self.leaves[group][32 * (i % 256):][:32]
 
     def find_key(self, keys, path, vault_id, fixed, frame, salt, commitment, error):
         context = b"kluis/v1/object\0" + vault_id + fixed + sha256(frame)
@@ -925,8 +988,11 @@ class Object:
         self.filler_end = end
 
     def chunk(self, i):
-        self.source.seek(chunk_start(1, i))
-        return self.message.open(i, self.source.read(min(CHUNK, self.padded_length - CHUNK * i) + TAG))
+        leaf = self.leaf(i) if self.suite == 2 else None
+        self.source.seek(chunk_start(self.suite, i))
+        sealed = self.source.read(min(CHUNK, self.padded_length - CHUNK * i) + TAG)
+        require(leaf is None or blake3(sealed + b"\0").digest() == leaf, "a chunk is not the one that was signed")
+        return self.message.open(i, sealed)
 
     def pieces(self, start, end):
         """Bytes start..end of the padded plaintext."""
@@ -1155,7 +1221,7 @@ class Share:
             for ck in [e[3] for e in collection.chain if e[0] == audience[2]]:
                 key = kdf(ck, "notice", self.vault_id)
                 news += [(collection, action) for action in parse_actions(entry.part(key, i, sealed))]
-        require(all(action[0] in (1, 2, 4, 9, 10) for _, action in news), "an action is not for holders")
+        require(all(action[0] in (1, 2, 4, 9, 10, 11) for _, action in news), "an action is not for holders")
         self.filed = self.filed or [9, self.letter.statement_hash] in [action for _, action in news]
         require(self.filed, "the ledger does not hold this grant", AccessDenied)
         for collection, action in news:
@@ -1169,6 +1235,12 @@ class Share:
             if action[0] == 1 and known is None:
                 mount = "/".join([*collection.mount, action[2]])
                 self.tree.apply(entry.sequence, [*action[:2], mount, *action[3:]])
+            elif action[0] == 11:
+                added, removed = action[2:]
+                if known:
+                    added = [key for key in added if not known.still_writes(key)]
+                    removed = [key for key in removed if known.still_writes(key)]
+                self.tree.apply(entry.sequence, [*action[:2], added, removed])
             elif action[0] == 4 or action[0] == 2 and not (known and known.chain[-1][0] >= action[2]):
                 self.tree.apply(entry.sequence, action)
         self.head = [entry.sequence, entry.hash]

@@ -110,6 +110,26 @@ class Session:
                 obj = vault.open(path, stored)
                 with obj.source:
                     assert obj.padded, path
+        with test("command: a signed vault"):
+            big = self.source / "two groups"
+            big.write_bytes(random.Random(2).randbytes((5 << 20) + 3))
+            self.make("signed", "--signed")
+            self.compare("signed", *by_password)
+            vault = k.Vault(self.home / "signed", k.Credential.password(PASSWORD))
+            path, stored = next(x for x in vault.walk() if x[0] == ("two groups",))
+            target = self.home / "signed" / stored
+            for at in (-1, -80, -100, -160, 256 + 300 * 16400 + 8192, 256 + 256 * 16400 + 5):
+                data = bytearray(target.read_bytes())
+                data[at] ^= 1
+                target.write_bytes(data)
+                with refuses(k.Tampered):
+                    obj = vault.open(path, stored)
+                    with obj.source:
+                        for _ in obj.stream():
+                            pass
+                data[at] ^= 1
+                target.write_bytes(data)
+            big.unlink()
         with test("command: a keyfile vault"):
             keyfile = self.home / "keyfile"
             keyfile.write_bytes(bytes(range(32)))

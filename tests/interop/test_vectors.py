@@ -9,7 +9,7 @@ import kluis_reader as k
 from harness import pattern, test
 
 VECTORS = Path(__file__).parent.parent / "vectors"
-FILES = "kdf passwords slots header ledger names objects padding lengths kit identity grants".split()
+FILES = "kdf passwords slots header ledger names objects padding lengths kit identity grants signed".split()
 CLASSES = {"tampered": k.Tampered, "wrong_credentials": k.WrongCredentials, "unsupported_format": k.UnsupportedFormat,
            "limit_exceeded": k.LimitExceeded, "invalid_input": k.InvalidInput, "stale": k.Stale,
            "access_denied": k.AccessDenied}
@@ -225,6 +225,9 @@ def grants_object(c):
     share, path = share_of(c), tuple(c.raw("path").split("/"))
     o = share.open(io.BytesIO(c["object"]), path)
     return {"stored": share.tree.stored_path(path), "epoch": o.epoch, "plaintext": b"".join(o.stream())}
+
+
+signed_object = grants_object
 
 
 def names_seal(c):

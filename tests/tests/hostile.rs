@@ -16,8 +16,8 @@ use kluis::object_store::{Attribute, Attributes, GetRange, ObjectMeta, PutMode};
 use kluis::{Check, Error, Finding, Password, PutOptions, Result, Unlisted, Vault, Verdict};
 use kluis_adversary::{Fault, HostileStore, Lie, Op, Rule, RuleId};
 use kluis_tests::{
-    CHUNK, HEADER, SEALED, as_store, cheap, contents, hostile_vault, open, open_with, options,
-    pattern, phrase, plant, read, store_of, unplant, words,
+    CHUNK, HEADER, SEALED, as_store, cheap, contents, hostile_vault, is_signed, open, open_with,
+    options, pattern, phrase, plant, read, store_of, unplant, words,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -495,8 +495,7 @@ async fn a_dishonest_answer_is_an_error_or_the_truth() {
 async fn ranges_of_a_damaged_object_are_right_or_refused() {
     let length = 5 * CHUNK + 17;
     let scene = Scene::new(canaries(length)).await;
-    let stored = scene.stored().await.len();
-    let last = (stored - 1) as u64 * 8;
+    let last = (HEADER + 5 * SEALED) as u64 * 8;
     // The last chunk is damaged: a range before it does not need it.
     let rule = scene.tell(Lie::FlipBit(last));
     scene.ranged(0..100).await.unwrap();
@@ -508,10 +507,16 @@ async fn ranges_of_a_damaged_object_are_right_or_refused() {
         GetRange::Suffix(1),
         GetRange::Suffix(CHUNK as u64 * 2),
         GetRange::Offset(10),
-        // That nothing is there depends on the end as well.
+        // That nothing is there depends on the end as well; in a signed vault on the
+        // signature.
         GetRange::Offset(end),
         GetRange::Bounded(end + 7..end + 9),
     ] {
+        if is_signed()
+            && matches!(range, GetRange::Offset(at) | GetRange::Bounded(Range { start: at, .. }) if at >= end)
+        {
+            continue;
+        }
         let got = async {
             scene
                 .vault

@@ -188,6 +188,10 @@ pub(crate) struct Init {
     /// Hide the exact sizes of objects, for at most 12 % more space
     #[arg(long)]
     pub(crate) padded: bool,
+    /// Sign every object, so that whoever may only read cannot write, not even together with
+    /// the provider; for 0.2 % more space. This cannot be chosen later
+    #[arg(long)]
+    pub(crate) signed: bool,
     /// Forget the vault that this device has seen here and that was removed
     #[arg(long)]
     pub(crate) forget: bool,

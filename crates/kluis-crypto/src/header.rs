@@ -33,10 +33,11 @@ secret_key! {
 }
 
 /// The kind of every object of a vault, fixed at its creation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Suite {
     /// HKDF-SHA-256 and ChaCha20-Poly1305.
+    #[default]
     V1,
     /// The same, and every object is signed by its writer: Ed25519 over BLAKE3.
     V2,

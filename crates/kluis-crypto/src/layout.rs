@@ -3,7 +3,7 @@
 use crate::aead::TAG;
 use crate::header::Suite;
 use crate::message::{CHUNK, MAX_CHUNKS, SEALED_CHUNK};
-use crate::signed::{GROUP_CHUNKS, HASH, SIGNER, leaf_blocks};
+use crate::signed::{HASH, SIGNER};
 use crate::{Error, Result};
 use std::ops::Range;
 
@@ -15,6 +15,11 @@ pub const CHUNK_LENGTH: usize = CHUNK;
 pub const SEALED_CHUNK_LENGTH: usize = SEALED_CHUNK;
 /// What each chunk grows by.
 pub const TAG_LENGTH: usize = TAG;
+
+/// Chunks whose hashes lie together, in a signed vault.
+pub const GROUP_CHUNKS: u64 = 256;
+/// What is known of each chunk, in a signed vault.
+pub const LEAF_LENGTH: usize = HASH;
 
 /// The offsets of one object, which follow from its suite and its length.
 ///
@@ -94,7 +99,7 @@ impl Layout {
             .saturating_add(index.saturating_mul(SEALED_CHUNK as u64))
             .saturating_add(match self.suite {
                 Suite::V1 => 0,
-                Suite::V2 => leaf_blocks(index),
+                Suite::V2 => (index / GROUP_CHUNKS).saturating_mul(GROUP_CHUNKS * HASH as u64),
             });
         let length = match self
             .plaintext

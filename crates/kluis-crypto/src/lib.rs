@@ -77,7 +77,9 @@ pub use header::{Header, Suite, VaultSecrets, make_device_slot, make_slot};
 pub use id::{CollectionId, GrantId, Position, RecordHash, SlotId, VaultId};
 pub use identity::{Identity, IdentityFile};
 pub use kit::RecoveryKit;
-pub use layout::{CHUNK_LENGTH, HEADER_LENGTH, Layout, SEALED_CHUNK_LENGTH, TAG_LENGTH};
+pub use layout::{
+    CHUNK_LENGTH, GROUP_CHUNKS, HEADER_LENGTH, LEAF_LENGTH, Layout, SEALED_CHUNK_LENGTH, TAG_LENGTH,
+};
 pub use ledger::{Appended, Decision, Entry, GrantPeriod, Ledger};
 pub use name::{DecodedSegment, FolderNames, StoredPath, StoredSegment, VaultPath, objects_prefix};
 pub use object::{Filler, Metadata, Mtime, Opener, Sealer};

@@ -363,6 +363,11 @@ impl Sealer {
         })
     }
 
+    /// Whether something has to follow the chunks.
+    pub fn is_signed(&self) -> bool {
+        self.signer.is_some()
+    }
+
     /// The first bytes of the object.
     pub fn header(&self) -> &[u8; HEADER_LENGTH] {
         &self.header
@@ -757,8 +762,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::Ledger;
     use crate::aead::tests::OPENED;
+    use crate::layout::GROUP_CHUNKS;
     use crate::random::scripted::{self, Source};
-    use crate::signed::GROUP_CHUNKS;
     use crate::testing::{Vault, flips, pattern, phrase};
     use proptest::prelude::*;
 
@@ -896,6 +901,10 @@ pub(crate) mod tests {
 
     fn plain() -> Vault {
         Vault::make(false, &phrase(1))
+    }
+
+    fn signed() -> Vault {
+        Vault::make_in(Suite::V2, false, &phrase(1))
     }
 
     fn simple(vault: &Vault, content: &[u8]) -> Vec<u8> {
@@ -1136,7 +1145,10 @@ pub(crate) mod tests {
         }
         assert_eq!(ledger.root().epochs.len(), 4);
         let opener = Opener::new(header, &id, Suite::V1, ledger.tree(), &path("a/b")).unwrap();
-        assert_eq!(get(&opener, Suite::V1, "o", &object).as_deref(), Ok(&b"x"[..]));
+        assert_eq!(
+            get(&opener, Suite::V1, "o", &object).as_deref(),
+            Ok(&b"x"[..])
+        );
     }
 
     #[test]
@@ -1672,6 +1684,95 @@ pub(crate) mod tests {
         }
     }
 
+    #[test]
+    fn every_bit_of_a_signed_object_counts_and_every_length() {
+        let vault = signed();
+        for size in [0, 1, 33, CHUNK] {
+            let object = simple(&vault, &pattern(size));
+            assert_eq!(read(&vault, "a/b", &object), Ok(pattern(size)));
+            for (at, changed) in flips(&object) {
+                if size == CHUNK && (300..HEADER_LENGTH + CHUNK).contains(&at) && at % 97 > 0 {
+                    continue;
+                }
+                let error = read(&vault, "a/b", &changed).unwrap_err();
+                if !(3..8).contains(&at) {
+                    assert_eq!(error, Error::Tampered, "byte {at}");
+                }
+                // Before what is damaged is decrypted: the metadata's frame was, and a
+                // chunk before it.
+                let before = usize::from(at >= HEADER_LENGTH + SEALED_CHUNK && size == CHUNK);
+                assert!(OPENED.get() as usize <= 1 + before, "byte {at}");
+            }
+            for length in 0..object.len() {
+                assert_eq!(read(&vault, "a/b", &object[..length]), Err(Error::Tampered));
+            }
+        }
+    }
+
+    /// F06, F07, L09: a reader has every key but no writer's, and makes up a chunk, an
+    /// object, a signature of his own.
+    #[test]
+    fn who_may_not_write_signs_nothing_that_counts() {
+        let vault = signed();
+        let (id, ledger) = (vault.secrets.vault(), vault.ledger());
+        let reader = Identity::make(crate::IdentitySuite::XWing, 1).unwrap();
+        let write = |identity: &Identity, ledger: &Ledger, at: &str| {
+            let writer = (&id, Suite::V2, identity);
+            put_in(
+                writer,
+                ledger.tree(),
+                at,
+                9,
+                &Metadata::default(),
+                b"forged",
+                true,
+            )
+            .0
+        };
+        let no = Sealer::new(
+            (&id, Suite::V2),
+            ledger.tree(),
+            &path("a/b"),
+            &reader,
+            9,
+            &Metadata::default(),
+            None,
+        );
+        assert!(matches!(no, Err(Error::AccessDenied(_))));
+        // What he would write who changed his own copy of the list.
+        let mut his = vault.ledger();
+        let key = *reader.card().signing_key();
+        let writers = &mut his.root_mut().writers;
+        Arc::make_mut(writers).add(key, 0).unwrap();
+        let forged = write(&reader, &his, "a/b");
+        assert_eq!(read(&vault, "a/b", &forged), Err(Error::Tampered));
+        // With the owner's key in the place of his, and with the owner's signature of
+        // another object.
+        let real = simple(&vault, b"forged");
+        let end = forged.len();
+        for from in [end - 96, end - 64] {
+            let mixed = [&forged[..from], &real[from..]].concat();
+            assert_eq!(read(&vault, "a/b", &mixed), Err(Error::Tampered));
+        }
+        // Under the owner's header with the owner's tail: another content.
+        let at = HEADER_LENGTH;
+        let mixed = [&real[..at], &forged[at..end - 128], &real[end - 128..]].concat();
+        assert_eq!(read(&vault, "a/b", &mixed), Err(Error::Tampered));
+        // Once he may write, from that epoch on only.
+        let mut later = vault.ledger();
+        let writers = &mut later.root_mut().writers;
+        Arc::make_mut(writers).add(key, 1).unwrap();
+        let opened = |ledger: &Ledger, object: &[u8], at: &str| {
+            let header = object.first_chunk().unwrap();
+            let opener = Opener::new(header, &id, Suite::V2, ledger.tree(), &path(at))?;
+            get(&opener, Suite::V2, &stored(&vault, at), object)
+        };
+        assert_eq!(opened(&later, &forged, "a/b"), Err(Error::Tampered));
+        assert!(opened(&his, &forged, "a/b").is_ok());
+        // For its place alone.
+        assert_eq!(opened(&his, &forged, "a/c"), Err(Error::Tampered));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -1679,6 +1780,7 @@ pub(crate) mod tests {
         fn any_content_comes_back_and_any_range_of_it(
             content in proptest::collection::vec(any::<u8>(), 0..70_000),
             padded: bool,
+            signed: bool,
             known: bool,
             at in "[^/\\pC]{1,20}(/[^/\\pC]{1,20}){0,3}",
             version: u64,
@@ -1686,9 +1788,15 @@ pub(crate) mod tests {
             length in 0usize..40_000,
         ) {
             prop_assume!(VaultPath::parse(&at).is_ok());
-            let vault = Vault::make(padded, &phrase(1));
+            let suite = if signed { Suite::V2 } else { Suite::V1 };
+            let vault = Vault::make_in(suite, padded, &phrase(1));
             let (object, _) = put(&vault, &at, version, &Metadata::default(), &content, known);
             prop_assert_eq!(read(&vault, &at, &object), Ok(content.clone()));
+            let layout = Layout::of_stored(suite, object.len() as u64).unwrap();
+            let leaves = |first: usize, last: usize| match signed {
+                true => &object[layout.leaves(0).start as usize..][HASH * first..HASH * (last + 1)],
+                false => &[],
+            };
 
             // A range opens the chunks that it lies in and no other.
             let opener = opener(&vault, &at, &object).unwrap();
@@ -1696,13 +1804,12 @@ pub(crate) mod tests {
             let from = from.min(content.len());
             let to = (from + length).min(content.len());
             let (first, last) = (from / CHUNK, to / CHUNK);
-            let layout = Layout::of_stored(Suite::V1, object.len() as u64).unwrap();
             let start = layout.chunk(first as u64).start as usize;
             let end = layout.chunk(last as u64).end as usize;
             let chunks = &object[start..end];
             let mut text = vec![0; chunks.len() - TAG * (last + 1 - first)];
             OPENED.set(0);
-            opener.open(first as u64, chunks, &[], &mut text).unwrap();
+            opener.open(first as u64, chunks, leaves(first, last), &mut text).unwrap();
             prop_assert_eq!(OPENED.get() as usize, last + 1 - first);
             let skip = first * CHUNK;
             prop_assert_eq!(&text[from - skip..to - skip], &content[from..to]);

@@ -5,19 +5,13 @@
 
 use crate::identity::SigningSeed;
 use crate::kdf::{domain, length_prefix};
+use crate::layout::GROUP_CHUNKS;
 use crate::{Error, Result, VaultId, signature};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Chunks whose hashes lie in one block.
-pub(crate) const GROUP_CHUNKS: u64 = 256;
 pub(crate) const HASH: usize = 32;
 /// The writer's key and the signature.
 pub(crate) const SIGNER: usize = 32 + 64;
-
-/// Bytes of hashes between the first chunk and this one.
-pub(crate) fn leaf_blocks(chunk: u64) -> u64 {
-    (chunk / GROUP_CHUNKS).saturating_mul(GROUP_CHUNKS * HASH as u64)
-}
 
 /// BLAKE3 of `bytes ‖ level`. What is hashed on one level is none of another's: it ends
 /// in another byte.
@@ -215,8 +209,7 @@ impl Signed<'_> {
             signature::verify(writer, domain::OBJECT_SIGNATURE, message, signature)
         })?;
         Ok(Tail {
-            groups: hashes.to_vec(),
-            writer: *writer,
+            bytes: tail.to_vec(),
         })
     }
 }
@@ -224,8 +217,8 @@ impl Signed<'_> {
 /// The end of a signed object whose signature was that of one of its writers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tail {
-    groups: Vec<u8>,
-    writer: [u8; 32],
+    /// As it is stored.
+    bytes: Vec<u8>,
 }
 
 impl Tail {
@@ -234,10 +227,11 @@ impl Tail {
     /// # Errors
     /// `Tampered`.
     pub fn check(&self, index: u64, leaves: &[u8]) -> Result<()> {
+        let (groups, _) = self.split();
         let at = usize::try_from(index)
             .ok()
             .and_then(|i| i.checked_mul(HASH));
-        let known = at.and_then(|at| self.groups.get(at..at + HASH));
+        let known = at.and_then(|at| groups.get(at..)?.get(..HASH));
         if known == Some(&group(leaves)[..]) {
             Ok(())
         } else {
@@ -245,13 +239,116 @@ impl Tail {
         }
     }
 
+    /// As it lies in the store.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The Ed25519 key that signed: that on the writer's card.
-    pub fn writer(&self) -> &[u8; 32] {
-        &self.writer
+    pub fn writer(&self) -> [u8; 32] {
+        let mut writer = [0; 32];
+        writer.copy_from_slice(&self.split().1[..32]);
+        writer
+    }
+
+    /// The hashes of the groups, and who signed.
+    fn split(&self) -> (&[u8], &[u8]) {
+        self.bytes.split_at(self.bytes.len() - SIGNER)
     }
 
     /// Bytes in memory.
     pub fn size(&self) -> usize {
-        self.groups.len() + size_of::<Self>()
+        self.bytes.len() + size_of::<Self>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn no_level_hashes_to_what_another_does() {
+        let bytes = [7; HASH];
+        let hashes = [leaf(&bytes), group(&bytes), root(&bytes)];
+        assert!(hashes[0] != hashes[1] && hashes[1] != hashes[2] && hashes[0] != hashes[2]);
+        assert_eq!(
+            leaf(&bytes),
+            *blake3::hash(&[&bytes[..], &[0]].concat()).as_bytes()
+        );
+    }
+
+    #[test]
+    fn writers_come_and_go() {
+        let (a, b) = ([1; 32], [2; 32]);
+        let mut writers = Writers::default();
+        writers.add(a, 0).unwrap();
+        writers.add(b, 2).unwrap();
+        writers.remove(a, 3).unwrap();
+        writers.add(a, 5).unwrap();
+        let who = |epoch| [a, b].map(|key| writers.may_write(&key, epoch));
+        assert_eq!(who(0), [true, false]);
+        assert_eq!(who(2), [true, true]);
+        assert_eq!(who(3), [false, true]);
+        assert_eq!(who(4), [false, true]);
+        assert_eq!(who(5), [true, true]);
+        assert_eq!(who(u32::MAX), [true, true]);
+        assert_eq!(writers.current(), BTreeSet::from([a, b]));
+        assert!(writers.is_sound());
+        let mut same = writers.clone();
+        for refused in [
+            same.add(a, 6),
+            same.add(a, 1),
+            same.remove([3; 32], 9),
+            same.remove(a, 5),
+            same.remove(a, 2),
+        ] {
+            assert_eq!(refused, Err(Error::Tampered));
+        }
+        assert_eq!(same, writers);
+        // What somebody learns who holds these epochs.
+        assert_eq!(writers.within(0..=1).0.len(), 1);
+        assert_eq!(writers.within(3..=4).0.len(), 1);
+        assert_eq!(writers.within(2..=2).0.len(), 2);
+        assert_eq!(writers.within(0..=9), writers);
+        for (unsound, entries) in [
+            ("ends before it begins", vec![((a, 3), Some(3))]),
+            ("twice at a time", vec![((a, 1), None), ((a, 2), None)]),
+            (
+                "one inside the other",
+                vec![((a, 1), Some(5)), ((a, 4), None)],
+            ),
+        ] {
+            let writers = Writers(entries.into_iter().collect());
+            assert!(!writers.is_sound(), "{unsound}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_trailer_is_the_same_however_it_is_fed(
+            count in 1_usize..900,
+            steps in proptest::collection::vec(1_usize..=64, 1..20),
+        ) {
+            let leaves: Vec<u8> = (0..count * HASH).map(|i| (i / 7) as u8).collect();
+            let feed = |steps: &mut dyn Iterator<Item = usize>| {
+                let mut trailer = Trailer::default();
+                let mut out = Vec::new();
+                let mut at = 0;
+                while at < count {
+                    // To the end of the group at most, as units are.
+                    let room = GROUP_CHUNKS as usize - at % GROUP_CHUNKS as usize;
+                    let step = steps.next().unwrap_or(64).min(room).min(count - at);
+                    out.extend(trailer.push(&leaves[at * HASH..(at + step) * HASH]));
+                    at += step;
+                }
+                (out, trailer.pending, trailer.groups)
+            };
+            let (out, pending, groups) = feed(&mut steps.iter().copied());
+            let same = feed(&mut std::iter::repeat(64));
+            prop_assert_eq!((&out, &pending, &groups), (&same.0, &same.1, &same.2));
+            prop_assert_eq!([out, pending].concat(), leaves);
+            prop_assert_eq!(groups.len(), count / GROUP_CHUNKS as usize * HASH);
+        }
     }
 }

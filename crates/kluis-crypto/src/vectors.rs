@@ -11,6 +11,7 @@ mod example;
 mod grants;
 mod identity;
 mod run;
+mod signed;
 
 use data_encoding::HEXLOWER;
 use serde_json::{Map, Value, json};

@@ -6,8 +6,8 @@ use crate::clock::now;
 use crate::control::HEADER;
 use crate::{Error, Result};
 use kluis_crypto::{
-    Accepted, FolderNames, Header, Identity, Ledger, Position, Share, SlotId, StoredPath, Tree,
-    VaultPath, VaultSecrets,
+    Accepted, FolderNames, Header, Identity, Ledger, Position, Share, SlotId, StoredPath, Suite,
+    Tree, VaultPath, VaultSecrets,
 };
 use object_store::path::Path;
 use std::collections::BTreeMap;
@@ -66,6 +66,7 @@ pub(crate) struct Folder {
     pub(crate) stored: String,
     pub(crate) names: FolderNames,
     pub(crate) padded: bool,
+    pub(crate) suite: Suite,
 }
 
 impl Control {
@@ -94,6 +95,14 @@ impl Control {
             Access::Member(_) => Err(Error::AccessDenied {
                 what: "what only the owner of the vault can do".to_owned(),
             }),
+        }
+    }
+
+    /// Who writes.
+    pub(crate) fn identity(&self) -> &Identity {
+        match &self.access {
+            Access::Owner(owner) => owner.secrets.identity(),
+            Access::Member(member) => &member.identity,
         }
     }
 
@@ -178,6 +187,7 @@ impl Control {
                 stored,
                 names: tree.names(below),
                 padded: tree.has_padding(),
+                suite: self.header.suite(),
             })
         };
         let prefix = prefix.map(path).transpose()?;

@@ -7,7 +7,7 @@ use crate::vault::Vault;
 use crate::{Error, Result};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt};
-use kluis_crypto::{DecodedSegment, FolderNames, plaintext_length};
+use kluis_crypto::{DecodedSegment, FolderNames, Layout, Suite};
 use object_store::path::Path;
 use object_store::{ListResult, ObjectMeta};
 use std::pin::Pin;
@@ -302,6 +302,7 @@ pub(crate) struct Names {
     under: String,
     /// The names of that folder, and the folders below it on the way.
     folders: Vec<Folder>,
+    suite: Suite,
 }
 
 struct Folder {
@@ -321,6 +322,7 @@ impl Names {
                 path: folder.path,
                 names: Arc::new(folder.names),
             }],
+            suite: folder.suite,
         }
     }
 
@@ -334,7 +336,8 @@ impl Names {
         counts: &Counts,
     ) -> Result<Option<ObjectMeta>> {
         let path = self.path(store, meta.location.as_ref(), counts).await?;
-        let size = plaintext_length(meta.size).unwrap_or(0);
+        let layout = Layout::of_stored(self.suite, meta.size);
+        let size = layout.map_or(0, |layout| layout.plaintext_length());
         Ok(path.map(|location| ObjectMeta {
             location,
             size,

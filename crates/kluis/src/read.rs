@@ -3,7 +3,7 @@
 
 use crate::access::{Control, Located};
 use crate::backend::{BodyReader, Source, read_file_at};
-use crate::buffer::Pool;
+use crate::buffer::{Buffer, Pool};
 use crate::device::blocking;
 use crate::object::{self, ObjectInfo};
 use crate::vault::Vault;
@@ -13,13 +13,14 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use kluis_crypto::{
-    CHUNK_LENGTH, HEADER_LENGTH, Opener, SEALED_CHUNK_LENGTH, TAG_LENGTH, chunk_offset,
-    plaintext_length, sealed_length,
+    CHUNK_LENGTH, GROUP_CHUNKS, HEADER_LENGTH, LEAF_LENGTH, Layout, Opener, SEALED_CHUNK_LENGTH,
+    Suite, TAG_LENGTH, Tail,
 };
 use object_store::path::Path;
 use object_store::{Attributes, GetRange, ObjectMeta};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Chunks that are opened in one go: 1 MiB.
 const UNIT_CHUNKS: u64 = 64;
@@ -27,11 +28,17 @@ const UNIT_CHUNKS: u64 = 64;
 const NEAR: u64 = 64 << 10;
 /// Chunks between two ranges that are fetched along rather than asked for apart.
 const GAP_CHUNKS: u64 = 4;
+/// What is fetched together with a header if nothing else is: an object of one chunk.
+const ONE_CHUNK: u64 = 17 << 10;
 /// Sealed bytes that are opened where they are: in less time than another thread
 /// takes to wake up.
 const INLINE: usize = 4 * SEALED_CHUNK_LENGTH;
+/// Bytes of hashes that are allocated at first.
+const PART: usize = 64 << 10;
 /// Ranges that are fetched at a time.
 const RANGES_AT_ONCE: usize = 8;
+/// Signed objects of which all is fetched before anything is given out: about a unit.
+const SIGNED_AT_ONCE: u64 = HEADER_LENGTH as u64 + (UNIT_CHUNKS + 1) * SEALED_CHUNK_LENGTH as u64;
 
 /// One object, or a part of one, that was found and is still to be read.
 pub struct Object {
@@ -96,7 +103,8 @@ impl Vault {
     /// above 1 MiB two, for its end is authenticated first.
     ///
     /// # Errors
-    /// `NotFound`; `Tampered`; `Stale` where the object proves that the store
+    /// `NotFound`; `Tampered`, in a signed vault also for an object that none of those has
+    /// signed to whom the owner gave the right to write; `Stale` where the object proves that the store
     /// hides decisions of the owner.
     pub async fn get(&self, path: impl AsRef<str>) -> Result<Object> {
         self.read(path.as_ref(), None).await
@@ -142,7 +150,7 @@ impl Vault {
     }
 
     async fn ranges_once(&self, text: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let found = Found::open(self, text, chunk_offset(1)).await?;
+        let found = Found::open(self, text, ONE_CHUNK).await?;
         let length = found.content_length(self).await?;
         let mut wanted = Vec::with_capacity(ranges.len());
         for range in ranges {
@@ -205,7 +213,8 @@ impl Vault {
         };
         let near = match range {
             GetRange::Bounded(range) if range.end <= NEAR => {
-                chunk_offset(range.end / CHUNK_LENGTH as u64 + 1)
+                HEADER_LENGTH as u64
+                    + (range.end / CHUNK_LENGTH as u64 + 1) * SEALED_CHUNK_LENGTH as u64
             }
             _ => 0,
         };
@@ -228,15 +237,23 @@ impl Vault {
         let place = control.locate(text)?.stored(text)?;
         let body = self.backend().open(&place, text, None, None).await?;
         let (meta, attributes) = (body.meta.clone(), body.attributes.clone());
-        let padded = plaintext_length(meta.size).map_err(|e| Error::core(e, text))?;
+        let suite = control.header.suite();
+        let layout = Layout::of_stored(suite, meta.size).map_err(|e| Error::core(e, text))?;
         let mut source = body.source();
         let mut near = None;
-        if let Source::File(_) = &source
-            && meta.size <= (HEADER_LENGTH + INLINE) as u64
-        {
+        let at_once = match (&source, suite) {
             // A small file is read in one go.
+            (Source::File(_), Suite::V1) => (HEADER_LENGTH + INLINE) as u64,
+            (Source::Stream(_), Suite::V1) => 0,
+            // Its end comes before its beginning.
+            _ => SIGNED_AT_ONCE,
+        };
+        if meta.size <= at_once {
             let mut all = vec![0; usize::try_from(meta.size).unwrap_or(0)];
             read_source(&mut source, &mut all, 0, text).await?;
+            if let Source::Stream(reader) = &mut source {
+                reader.end(text).await?;
+            }
             let all = Bytes::from(all);
             near = Some(all.slice(HEADER_LENGTH..));
             source = Source::Stream(BodyReader::of(all));
@@ -244,26 +261,28 @@ impl Vault {
         let mut header = [0; HEADER_LENGTH];
         read_source(&mut source, &mut header, 0, text).await?;
         let opener = self.opener(&control, &header, text).await?;
-        let found = Found {
+        let mut found = Found {
             text: text.to_owned(),
             place,
             meta,
             attributes,
             opener: Arc::new(opener),
-            padded,
+            layout,
+            tail: None,
             filler: OnceLock::new(),
             near,
         };
+        found.verify(self).await?;
         let length = found.content_length(self).await?;
         let info = found.info(length)?;
         // Its last chunk is in the first unit, and nothing of that is given out before.
-        if padded >= UNIT_CHUNKS * CHUNK_LENGTH as u64 {
+        if layout.plaintext_length() >= UNIT_CHUNKS * CHUNK_LENGTH as u64 {
             match &source {
                 Source::File(file) => found.check_end(Source::File(Arc::clone(file))).await?,
                 Source::Stream(_) => found.read_end(self).await?,
             }
         }
-        let stream = found.units(source, 0..found.chunks(), true, 0..length);
+        let stream = found.units(source, 0..layout.chunks(), Span::Whole, 0..length);
         Ok(Object {
             info,
             range: 0..length,
@@ -303,8 +322,10 @@ pub(crate) struct Found {
     meta: ObjectMeta,
     attributes: Attributes,
     opener: Arc<Opener>,
-    /// Plaintext with its padding, by the store's word until the end was read.
-    padded: u64,
+    /// By the store's word until the end was read, or the signature verified.
+    layout: Layout,
+    /// The end of a signed object.
+    tail: Option<Arc<Tail>>,
     /// What has to be zeros between the content and the end.
     filler: OnceLock<Range<u64>>,
     /// Stored bytes behind the header that came along with it.
@@ -316,6 +337,11 @@ impl Found {
     pub(crate) async fn open(vault: &Vault, text: &str, near: u64) -> Result<Self> {
         let control = vault.control()?;
         let place = control.locate(text)?.stored(text)?;
+        let suite = control.header.suite();
+        let near = match suite {
+            Suite::V1 => near,
+            _ => near.max(ONE_CHUNK),
+        };
         let wanted = 0..near.max(HEADER_LENGTH as u64);
         let body = vault
             .backend()
@@ -326,7 +352,7 @@ impl Found {
             body.attributes.clone(),
             body.range.clone(),
         );
-        let padded = plaintext_length(meta.size).map_err(|e| Error::core(e, text))?;
+        let layout = Layout::of_stored(suite, meta.size).map_err(|e| Error::core(e, text))?;
         let mut source = body.source();
         let mut header = [0; HEADER_LENGTH];
         read_source(&mut source, &mut header, 0, text).await?;
@@ -344,41 +370,83 @@ impl Found {
             }
         };
         let opener = Arc::new(vault.opener(&control, &header, text).await?);
-        Ok(Self {
+        let mut found = Self {
             text: text.to_owned(),
             place,
             meta,
             attributes,
             opener,
-            padded,
+            layout,
+            tail: None,
             filler: OnceLock::new(),
             near,
-        })
+        };
+        found.verify(vault).await?;
+        Ok(found)
+    }
+
+    /// Finds out who wrote a signed object, before anything of it counts.
+    async fn verify(&mut self, vault: &Vault) -> Result<()> {
+        if !self.opener.is_signed() {
+            return Ok(());
+        }
+        let key = (*self.opener.header_hash(), self.place.clone());
+        let place = self.layout.tail();
+        let here = self.near.as_ref().map_or(0, Bytes::len) + HEADER_LENGTH;
+        let known = vault.tails().get(&key);
+        if let Some((layout, tail)) = &known
+            && place.end > here as u64
+        {
+            if *layout != self.layout {
+                return Err(Error::tampered(&self.text));
+            }
+            self.tail = Some(Arc::clone(tail));
+            return Ok(());
+        }
+        let end = self.part(vault, place).await?;
+        if let Some((_, tail)) = known
+            && tail.as_bytes() == end
+        {
+            self.tail = Some(tail);
+            return Ok(());
+        }
+        let tail = self
+            .opener
+            .tail(self.place.as_ref(), &self.layout, &end)
+            .map_err(|e| Error::core(e, &self.text))?;
+        let tail = Arc::new(tail);
+        vault.tails().keep(key, self.layout, Arc::clone(&tail));
+        self.tail = Some(tail);
+        Ok(())
     }
 
     /// Number of chunks, by the store's word.
     fn chunks(&self) -> u64 {
-        self.padded / CHUNK_LENGTH as u64 + 1
+        self.layout.chunks()
+    }
+
+    fn padded(&self) -> u64 {
+        self.layout.plaintext_length()
     }
 
     /// The length of the content.
     pub(crate) async fn content_length(&self, vault: &Vault) -> Result<u64> {
         let tail = if self.opener.needs_tail() {
             let start = self
-                .padded
+                .padded()
                 .checked_sub(8)
                 .ok_or_else(|| Error::tampered(&self.text))?;
-            let bytes = self.read_text(vault, start..self.padded).await?;
+            let bytes = self.read_text(vault, start..self.padded()).await?;
             Some(<[u8; 8]>::try_from(&bytes[..]).map_err(|_| Error::tampered(&self.text))?)
         } else {
             None
         };
         let length = self
             .opener
-            .true_length(self.padded, tail)
+            .true_length(self.padded(), tail)
             .map_err(|e| Error::core(e, &self.text))?;
         let tail = if tail.is_some() { 8 } else { 0 };
-        self.filler.get_or_init(|| length..self.padded - tail);
+        self.filler.get_or_init(|| length..self.padded() - tail);
         Ok(length)
     }
 
@@ -397,9 +465,8 @@ impl Found {
         Ok(object::info(meta, self.meta.size, &self.opener, metadata))
     }
 
-    /// Chunks from the store, of the same write as the header.
-    async fn source(&self, vault: &Vault, chunks: Range<u64>) -> Result<Source> {
-        let bytes = chunk_offset(chunks.start)..chunk_offset(chunks.end).min(self.meta.size);
+    /// Stored bytes, of the same write as the header.
+    async fn source(&self, vault: &Vault, bytes: Range<u64>) -> Result<Source> {
         if let Some(near) = &self.near {
             let start = usize::try_from(bytes.start - HEADER_LENGTH as u64).unwrap_or(usize::MAX);
             let end = usize::try_from(bytes.end - HEADER_LENGTH as u64).unwrap_or(usize::MAX);
@@ -422,19 +489,42 @@ impl Found {
         Ok(body.source())
     }
 
-    /// Authenticates the last chunk, and with it the length.
+    /// Hashes, in memory.
+    async fn part(&self, vault: &Vault, bytes: Range<u64>) -> Result<Vec<u8>> {
+        let mut source = self.source(vault, bytes.clone()).await?;
+        let length = usize::try_from(bytes.end - bytes.start).unwrap_or(usize::MAX);
+        // The length is a claim: no more is allocated at a time than has come.
+        let mut all = Vec::new();
+        while all.len() < length {
+            let at = all.len();
+            all.resize(length.min(at + at.max(PART)), 0);
+            let offset = bytes.start + at as u64;
+            read_source(&mut source, &mut all[at..], offset, &self.text).await?;
+        }
+        Ok(all)
+    }
+
+    /// Authenticates the last chunk, and with it the length, which in a signed object
+    /// is signed.
     pub(crate) async fn read_end(&self, vault: &Vault) -> Result<()> {
-        let source = self.source(vault, self.chunks() - 1..self.chunks()).await?;
+        if self.tail.is_some() {
+            return Ok(());
+        }
+        let last = self.layout.chunk(self.chunks() - 1);
+        let source = self.source(vault, last).await?;
         self.check_end(source).await
     }
 
     async fn check_end(&self, source: Source) -> Result<()> {
+        if self.tail.is_some() {
+            return Ok(());
+        }
         let last = self.chunks() - 1;
         let all = self.units(
             source,
             last..last + 1,
-            true,
-            last * CHUNK_LENGTH as u64..self.padded,
+            Span::Whole,
+            last * CHUNK_LENGTH as u64..self.padded(),
         );
         all.try_for_each(|_| std::future::ready(Ok(()))).await
     }
@@ -471,7 +561,7 @@ impl Found {
             true => first,
             false => range.end.div_ceil(CHUNK_LENGTH as u64),
         };
-        if end || range.end >= self.padded {
+        if self.tail.is_none() && (end || range.end >= self.padded()) {
             // In one request where the last chunk is near and all of it one unit.
             let chunks = self.chunks();
             if !range.is_empty() && chunks - behind <= GAP_CHUNKS && chunks - first < UNIT_CHUNKS {
@@ -483,17 +573,36 @@ impl Found {
         if range.is_empty() {
             return Ok(futures_util::stream::empty().boxed());
         }
-        let source = self.source(vault, first..behind).await?;
-        Ok(self.units(source, first..behind, false, range))
+        let Some(tail) = &self.tail else {
+            let bytes = self.layout.chunk(first).start..self.layout.chunk(behind - 1).end;
+            let source = self.source(vault, bytes).await?;
+            return Ok(self.units(source, first..behind, Span::Chunks, range));
+        };
+        // The hashes of the last group come along where they are near.
+        let last = (behind - 1) / GROUP_CHUNKS;
+        let group_end = self.chunks().min((last + 1) * GROUP_CHUNKS);
+        if group_end - behind <= GAP_CHUNKS {
+            let bytes = self.layout.chunk(first).start..self.layout.leaves(last).end;
+            let source = self.source(vault, bytes).await?;
+            return Ok(self.units(source, first..group_end, Span::Groups(behind), range));
+        }
+        let bytes = self.layout.chunk(first).start..self.layout.chunk(behind - 1).end;
+        let (source, leaves) = futures_util::try_join!(
+            self.source(vault, bytes),
+            self.part(vault, self.layout.leaves(last))
+        )?;
+        tail.check(last, &leaves)
+            .map_err(|e| Error::core(e, &self.text))?;
+        let span = Span::And(last, leaves.into());
+        Ok(self.units(source, first..behind, span, range))
     }
 
-    /// Opens chunks unit by unit on all cores, and cuts `range` out of them. With
-    /// `whole`, nothing may follow the last.
+    /// Opens chunks unit by unit on all cores, and cuts `range` out of them.
     fn units(
         &self,
         source: Source,
         chunks: Range<u64>,
-        whole: bool,
+        span: Span,
         range: Range<u64>,
     ) -> BoxStream<'static, Result<Bytes>> {
         let unit = (chunks.end - chunks.start).min(UNIT_CHUNKS);
@@ -504,14 +613,16 @@ impl Found {
             opener: Arc::clone(&self.opener),
             text: Arc::from(self.text.as_str()),
             sealed: pool(SEALED_CHUNK_LENGTH, self.meta.size),
-            plain: pool(CHUNK_LENGTH, self.padded),
+            plain: pool(CHUNK_LENGTH, self.padded()),
             // A file is read by whoever opens, at any offset.
             source,
             next: chunks.start,
             chunks: chunks.end,
-            size: self.meta.size,
+            layout: self.layout,
+            tail: self.tail.clone(),
+            span,
+            ready: VecDeque::new(),
             filler: self.filler.get().cloned().unwrap_or(0..0),
-            whole,
         };
         let units = futures_util::stream::try_unfold(state, async |mut reading| {
             Ok::<_, Error>(reading.next().await?.map(|work| (work, reading)))
@@ -532,6 +643,26 @@ impl Found {
 
 type Opened = futures_util::future::BoxFuture<'static, Result<(u64, Bytes)>>;
 
+/// What a source holds beside the chunks that are wanted.
+enum Span {
+    /// Chunks alone.
+    Chunks,
+    /// The object to its end.
+    Whole,
+    /// The hashes of every group, and on the way to the last of them chunks that are not
+    /// wanted, from this one on.
+    Groups(u64),
+    /// Those of every group but this one, whose hashes came apart and were checked.
+    And(u64, Bytes),
+}
+
+/// A unit of chunks that were fetched, or that whoever opens them reads from a file.
+struct Unit {
+    chunks: Range<u64>,
+    sealed: Buffer,
+    leaves: Bytes,
+}
+
 /// Chunks on their way from the store.
 struct Reading {
     opener: Arc<Opener>,
@@ -541,40 +672,138 @@ struct Reading {
     source: Source,
     next: u64,
     chunks: u64,
-    /// Stored length of the object.
-    size: u64,
+    layout: Layout,
+    tail: Option<Arc<Tail>>,
+    span: Span,
+    /// Fetched, and their hashes checked against the signature.
+    ready: VecDeque<Unit>,
     filler: Range<u64>,
-    whole: bool,
 }
 
 impl Reading {
+    /// Fetches the next unit; in a signed object whose hashes follow it, a whole group.
+    ///
+    /// # Errors
+    /// `Tampered`.
+    async fn fetch(&mut self) -> Result<()> {
+        let Some(tail) = self.tail.clone() else {
+            let unit = self.unit(self.chunks).await?;
+            self.ready.push_back(unit);
+            return Ok(());
+        };
+        let group = self.next / GROUP_CHUNKS;
+        let behind = self.chunks.min((group + 1) * GROUP_CHUNKS);
+        let place = self.layout.leaves(group);
+        let known = match (&self.span, &self.source) {
+            (Span::And(of, leaves), _) if *of == group => Some(leaves.clone()),
+            (_, Source::File(file)) => {
+                let mut leaves = vec![0; usize::try_from(place.end - place.start).unwrap_or(0)];
+                read_file_at(file, &mut leaves, place.start, &self.text)?;
+                Some(self.checked(&tail, group, leaves)?)
+            }
+            _ => None,
+        };
+        let mut units = Vec::new();
+        while self.next < behind {
+            units.push(self.unit(behind).await?);
+            // One at a time is enough where the hashes are here already.
+            if known.is_some() && !matches!(self.source, Source::File(_)) {
+                break;
+            }
+        }
+        let leaves = match known {
+            Some(leaves) => leaves,
+            None => {
+                let mut leaves = vec![0; usize::try_from(place.end - place.start).unwrap_or(0)];
+                read_source(&mut self.source, &mut leaves, place.start, &self.text).await?;
+                self.checked(&tail, group, leaves)?
+            }
+        };
+        let wanted = match self.span {
+            Span::Groups(behind) => behind,
+            _ => self.chunks,
+        };
+        for mut unit in units {
+            unit.chunks.end = unit.chunks.end.min(wanted);
+            if unit.chunks.is_empty() {
+                continue;
+            }
+            let at = |chunk: u64| {
+                usize::try_from(chunk - group * GROUP_CHUNKS).unwrap_or(0) * LEAF_LENGTH
+            };
+            unit.leaves = leaves.slice(at(unit.chunks.start)..at(unit.chunks.end));
+            self.ready.push_back(unit);
+        }
+        Ok(())
+    }
+
+    fn checked(&self, tail: &Tail, group: u64, leaves: Vec<u8>) -> Result<Bytes> {
+        tail.check(group, &leaves)
+            .map_err(|error| Error::core(error, &*self.text))?;
+        Ok(leaves.into())
+    }
+
+    async fn unit(&mut self, behind: u64) -> Result<Unit> {
+        let chunks = self.next..behind.min(self.next + UNIT_CHUNKS);
+        self.next = chunks.end;
+        let mut sealed = self.sealed.take();
+        if let Source::Stream(reader) = &mut self.source {
+            let length = stored_length(&self.layout, &chunks);
+            reader
+                .fill(&mut sealed.as_mut()[..length], &self.text)
+                .await?;
+        }
+        Ok(Unit {
+            chunks,
+            sealed,
+            leaves: Bytes::new(),
+        })
+    }
+
+    /// Behind the last unit of a whole object comes the signature, and then nothing.
+    async fn end(&mut self) -> Result<()> {
+        if let (Source::Stream(reader), Span::Whole) = (&mut self.source, &self.span) {
+            let mut buffer = [0; 4_096];
+            let signed = self.tail.as_ref().map_or(&[][..], |tail| tail.as_bytes());
+            for expected in signed.chunks(buffer.len()) {
+                let found = &mut buffer[..expected.len()];
+                reader.fill(found, &self.text).await?;
+                if found != expected {
+                    return Err(Error::tampered(&*self.text));
+                }
+            }
+            reader.end(&self.text).await?;
+        }
+        Ok(())
+    }
+
     /// The next unit: its bytes fetched in order, its opening still to be waited for.
     async fn next(&mut self) -> Result<Option<Opened>> {
-        if self.next == self.chunks {
-            if let (Source::Stream(reader), true) = (&mut self.source, self.whole) {
-                reader.end(&self.text).await?;
+        if self.ready.is_empty() {
+            if self.next == self.chunks {
+                self.end().await?;
+                return Ok(None);
             }
-            return Ok(None);
+            self.fetch().await?;
         }
-        let first = self.next;
-        let behind = self.chunks.min(first + UNIT_CHUNKS);
-        self.next = behind;
-        let offset = chunk_offset(first);
-        let length = usize::try_from(chunk_offset(behind).min(self.size).saturating_sub(offset))
-            .unwrap_or(0);
-        let chunks = usize::try_from(behind - first).unwrap_or(0);
-        let Some(plain_length) = length.checked_sub(chunks * TAG_LENGTH) else {
+        let Some(Unit {
+            chunks,
+            mut sealed,
+            leaves,
+        }) = self.ready.pop_front()
+        else {
+            return Ok(None);
+        };
+        let first = chunks.start;
+        let offset = self.layout.chunk(first).start;
+        let length = stored_length(&self.layout, &chunks);
+        let count = usize::try_from(chunks.end - first).unwrap_or(0);
+        let Some(plain_length) = length.checked_sub(count * TAG_LENGTH) else {
             return Err(Error::tampered(&*self.text));
         };
-        let mut sealed = self.sealed.take();
-        let file = match &mut self.source {
+        let file = match &self.source {
             Source::File(file) => Some(Arc::clone(file)),
-            Source::Stream(reader) => {
-                reader
-                    .fill(&mut sealed.as_mut()[..length], &self.text)
-                    .await?;
-                None
-            }
+            Source::Stream(_) => None,
         };
         let (opener, text, mut plain) = (
             Arc::clone(&self.opener),
@@ -589,7 +818,7 @@ impl Reading {
                 read_file_at(&file, sealed, offset, &text)?;
             }
             opener
-                .open(first, sealed, &mut plain.as_mut()[..plain_length])
+                .open(first, sealed, &leaves, &mut plain.as_mut()[..plain_length])
                 .map_err(|error| Error::core(error, &*text))?;
             let at = first * CHUNK_LENGTH as u64;
             let within = |offset: u64| offset.clamp(at, at + plain_length as u64) - at;
@@ -684,8 +913,68 @@ fn group(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
     groups
 }
 
-/// Whether an object of this stored length can be one.
-pub(crate) fn is_object_length(stored: u64) -> bool {
-    plaintext_length(stored)
-        .is_ok_and(|plain| sealed_length(plain).is_ok_and(|again| again == stored))
+/// Bytes of consecutive chunks of one group.
+fn stored_length(layout: &Layout, chunks: &Range<u64>) -> usize {
+    let end = layout.chunk(chunks.end - 1).end;
+    usize::try_from(end - layout.chunk(chunks.start).start).unwrap_or(usize::MAX)
+}
+
+/// Ends of signed objects, so that one is asked for once: they are no secrets, and each
+/// is bound to the header that it signs.
+#[derive(Debug, Default)]
+pub(crate) struct Tails(Mutex<Kept>);
+
+/// The header's hash, and where the object lies.
+type TailKey = ([u8; 32], Path);
+
+#[derive(Debug, Default)]
+struct Kept {
+    tails: HashMap<TailKey, (u64, Layout, Arc<Tail>)>,
+    /// From the least recently used.
+    order: BTreeMap<u64, TailKey>,
+    clock: u64,
+    size: usize,
+}
+
+impl Tails {
+    /// Bytes of them; one that is longer than a quarter is not kept.
+    const MAX: usize = 4 << 20;
+    /// What one takes beside its hashes, about.
+    const EACH: usize = 512;
+
+    fn get(&self, key: &TailKey) -> Option<(Layout, Arc<Tail>)> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Kept {
+            tails,
+            order,
+            clock,
+            ..
+        } = &mut *kept;
+        let (used, layout, tail) = tails.get_mut(key)?;
+        *clock += 1;
+        order.remove(used);
+        order.insert(*clock, key.clone());
+        *used = *clock;
+        Some((*layout, Arc::clone(tail)))
+    }
+
+    fn keep(&self, key: TailKey, layout: Layout, tail: Arc<Tail>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let size = tail.size() + Self::EACH;
+        if size > Self::MAX / 4 || kept.tails.contains_key(&key) {
+            return;
+        }
+        while kept.size + size > Self::MAX {
+            let Some((_, oldest)) = kept.order.pop_first() else {
+                break;
+            };
+            let gone = kept.tails.remove(&oldest);
+            kept.size -= gone.map_or(0, |(_, _, tail)| tail.size() + Self::EACH);
+        }
+        kept.clock += 1;
+        let clock = kept.clock;
+        kept.size += size;
+        kept.order.insert(clock, key.clone());
+        kept.tails.insert(key, (clock, layout, tail));
+    }
 }

@@ -303,8 +303,9 @@ impl Vault {
     ///
     /// # Security
     /// Everything that the store kept of the folder's past is readable too, unless
-    /// the terms hold it back. Whoever may read knows the keys that writing takes:
-    /// that a reader does not write rests on the store's credentials.
+    /// the terms hold it back. Whoever may read knows the keys that writing takes: that a
+    /// reader does not write rests on the store's credentials, and in a signed vault on
+    /// signatures.
     pub async fn share(
         &self,
         folder: &str,

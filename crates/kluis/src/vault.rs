@@ -3,11 +3,12 @@ use crate::backend::Backend;
 use crate::clock::{Versions, from_micros, now};
 use crate::control::{self, Chain, ChainNames, FetchedLedger, Found, HEADER};
 use crate::device::{self, Device, DeviceState, blocking};
+use crate::read::Tails;
 use crate::{Address, Error, Result, sharing};
 
 use kluis_crypto::{
     Accepted, Credential, Entry, Header, KdfCeiling, KdfParams, Ledger, Pins, Position, Recipient,
-    RecoveryKit, Slot, SlotId, SlotKind, VaultId, VaultSecrets, make_device_slot, make_slot,
+    RecoveryKit, Slot, SlotId, SlotKind, Suite, VaultId, VaultSecrets, make_device_slot, make_slot,
 };
 use object_store::ObjectStore;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -37,6 +38,7 @@ use std::time::{Duration, Instant, SystemTime};
 pub struct VaultOptions {
     pub(crate) accepted: Vec<Accepted>,
     padded: bool,
+    suite: Suite,
     kdf: KdfParams,
     ceiling: KdfCeiling,
     id: Option<VaultId>,
@@ -66,6 +68,17 @@ impl VaultOptions {
     #[must_use]
     pub fn padded(mut self, padded: bool) -> Self {
         self.padded = padded;
+        self
+    }
+
+    /// Makes a new vault in which every object is signed by who wrote it, and reads that
+    /// find another writer than one of the owner's are `Tampered`: whoever may only read
+    /// cannot write then, even together with the provider. Takes about 0.3 % of the store
+    /// where it is 0.1 % else, and reading a large object one request more. Has no effect
+    /// on opening; a vault stays what it was made.
+    #[must_use]
+    pub fn signed(mut self, signed: bool) -> Self {
+        self.suite = if signed { Suite::V2 } else { Suite::V1 };
         self
     }
 
@@ -130,14 +143,14 @@ impl VaultOptions {
             });
         }
         let credential = credential.into();
-        let (padded, kdf) = (self.padded, self.kdf);
+        let (padded, suite, kdf) = (self.padded, self.suite, self.kdf);
         let made = blocking(move || {
             let now = now();
             let secrets = VaultSecrets::make(now)?;
-            let entry = Entry::first(&secrets, padded, now)?;
+            let entry = Entry::first(&secrets, suite, padded, now)?;
             let slot = make_slot(&secrets, &credential, kdf, now)?;
             let slot_id = slot.id();
-            let header = Header::first(&secrets, entry.position(), slot, now)?;
+            let header = Header::first(&secrets, suite, entry.position(), slot, now)?;
             let ledger = Ledger::read(entry.position(), [entry.clone()], &header, &secrets)?;
             Ok((secrets, entry, header, ledger, slot_id))
         });
@@ -366,6 +379,7 @@ struct Inner {
     changing: tokio::sync::Mutex<()>,
     attempted: Mutex<Option<SlotId>>,
     versions: Versions,
+    tails: Tails,
 }
 
 impl Vault {
@@ -415,6 +429,7 @@ impl Vault {
             changing: tokio::sync::Mutex::new(()),
             attempted: Mutex::new(None),
             versions: Versions::default(),
+            tails: Tails::default(),
         })))
     }
 
@@ -445,6 +460,18 @@ impl Vault {
     /// A change begins, whose end is in doubt until it is told.
     pub(crate) fn in_doubt(&self) -> Doubt<'_> {
         Doubt(Some(self))
+    }
+
+    /// Whether every object is signed by its writer; see [`VaultOptions::signed`].
+    ///
+    /// # Errors
+    /// `AccessDenied` if the vault is locked.
+    pub fn is_signed(&self) -> Result<bool> {
+        Ok(self.control()?.header.suite() == Suite::V2)
+    }
+
+    pub(crate) fn tails(&self) -> &Tails {
+        &self.0.tails
     }
 
     pub(crate) fn backend(&self) -> &Backend {

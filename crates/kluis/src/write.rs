@@ -10,9 +10,9 @@ use crate::{Error, Result};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, FuturesUnordered};
-use futures_util::{FutureExt, Stream, StreamExt, TryFutureExt};
+use futures_util::{FutureExt, Stream, StreamExt, TryFutureExt, TryStreamExt};
 use kluis_crypto::{
-    CHUNK_LENGTH, SEALED_CHUNK_LENGTH, Sealer, StoredPath, TAG_LENGTH, sealed_length,
+    CHUNK_LENGTH, Layout, SEALED_CHUNK_LENGTH, Sealer, StoredPath, TAG_LENGTH, Trailer,
 };
 use object_store::path::Path;
 use object_store::{
@@ -145,16 +145,22 @@ impl Vault {
         let padded = located.tree.is_padded(&located.path).map_err(core)?;
         let version = self.next_version();
         let length = options.size_hint;
+        let suite = control.header.suite();
         let sealer = Sealer::new(
-            &self.id(),
+            (&self.id(), suite),
             located.tree,
             &located.path,
+            control.identity(),
             version,
             &metadata,
             length,
         )
         .map_err(core)?;
         let sealer = Arc::new(sealer);
+        let sealed_length = |content| {
+            let layout = Layout::of_plaintext(suite, content);
+            layout.map(|layout| layout.stored_length())
+        };
         write_long_names(self.backend(), &place, text).await?;
         let write = Write {
             store: self.backend(),
@@ -171,7 +177,9 @@ impl Vault {
             length,
         };
         let header = Bytes::copy_from_slice(sealer.header());
-        let done = write.run(header, units(content, &sealer, length)).await?;
+        let units = units(content, &sealer, length);
+        let units = with_trailer(units, sealer, place.path.clone());
+        let done = write.run(header, units).await?;
         // Who deleted the last object beside this one meanwhile took the records
         // of long names along.
         write_long_names(self.backend(), &place, text).await?;
@@ -278,6 +286,45 @@ enum Content {
     Stream(BoxStream<'static, io::Result<Bytes>>),
 }
 
+/// A unit as it will lie in the store, with the hashes of its chunks.
+struct Sealed {
+    bytes: Bytes,
+    leaves: Vec<u8>,
+    text: usize,
+}
+
+/// Units in order, and between and behind them what signs them.
+fn with_trailer(
+    units: BoxStream<'static, Result<Sealed>>,
+    sealer: Arc<Sealer>,
+    stored: String,
+) -> BoxStream<'static, Result<Bytes>> {
+    if !sealer.is_signed() {
+        return units.map_ok(|unit| unit.bytes).boxed();
+    }
+    let state = Some((units, Trailer::default(), 0));
+    let pieces = futures_util::stream::try_unfold(state, move |state| {
+        let (sealer, stored) = (Arc::clone(&sealer), stored.clone());
+        async move {
+            let Some((mut units, mut trailer, length)) = state else {
+                return Ok::<_, Error>(None);
+            };
+            let Some(unit) = units.next().await.transpose()? else {
+                let end = Bytes::from(sealer.finish(trailer, &stored, length));
+                return Ok(Some(([end, Bytes::new()], None)));
+            };
+            let block = Bytes::from(trailer.push(&unit.leaves));
+            let state = Some((units, trailer, length + unit.text as u64));
+            Ok(Some(([unit.bytes, block], state)))
+        }
+    });
+    pieces
+        .map_ok(|pieces| futures_util::stream::iter(pieces.map(Ok)))
+        .try_flatten()
+        .try_filter(|piece| std::future::ready(!piece.is_empty()))
+        .boxed()
+}
+
 /// One unit on its way: text in the places where it will be sealed.
 struct Unit {
     buffer: Buffer,
@@ -320,17 +367,22 @@ impl Unit {
     }
 
     /// A unit that is not full ends the object: its last chunk is short.
-    fn seal(mut self, sealer: &Sealer) -> Result<(u64, Bytes)> {
+    fn seal(mut self, sealer: &Sealer) -> Result<(u64, Sealed)> {
         let sealed = if self.is_full() {
             UNIT_SEALED
         } else {
             self.text + TAG_LENGTH * (self.text / CHUNK_LENGTH + 1)
         };
         let first = self.index * UNIT_CHUNKS as u64;
-        sealer
+        let leaves = sealer
             .seal(first, &mut self.buffer.as_mut()[..sealed])
             .map_err(of_object)?;
-        Ok((self.index, self.buffer.freeze(sealed)))
+        let unit = Sealed {
+            bytes: self.buffer.freeze(sealed),
+            leaves,
+            text: self.text,
+        };
+        Ok((self.index, unit))
     }
 }
 
@@ -467,7 +519,7 @@ fn units(
     content: Content,
     sealer: &Arc<Sealer>,
     length: Option<u64>,
-) -> BoxStream<'static, Result<Bytes>> {
+) -> BoxStream<'static, Result<Sealed>> {
     let feed = Feed::new(Arc::clone(sealer), length);
     let sealer = Arc::clone(sealer);
     let needed = length.map_or(usize::MAX, |l| {
@@ -515,7 +567,7 @@ fn units(
 }
 
 /// At most one unit, and that the last.
-fn seal_small(mut feed: Feed, reader: &mut PayloadReader, sealer: &Sealer) -> Result<Bytes> {
+fn seal_small(mut feed: Feed, reader: &mut PayloadReader, sealer: &Sealer) -> Result<Sealed> {
     let unit = feed.read(reader)?.ok_or(Error::Cancelled)?;
     Ok(unit.seal(sealer)?.1)
 }
@@ -532,7 +584,7 @@ pub(crate) fn cores() -> usize {
 }
 
 /// Reads and seals one unit; none behind the end.
-type Task = BoxFuture<'static, Result<Option<(u64, Bytes)>>>;
+type Task = BoxFuture<'static, Result<Option<(u64, Sealed)>>>;
 
 /// Units of a blocking reader: whoever is free reads the next one under a lock
 /// and seals it while it is in its cache.
@@ -542,20 +594,20 @@ struct Reading {
     tasks: FuturesUnordered<Task>,
     at_once: usize,
     /// Units that were ready before their turn.
-    ready: BTreeMap<u64, Bytes>,
+    ready: BTreeMap<u64, Sealed>,
     next: u64,
     ended: bool,
 }
 
 impl Reading {
-    fn into_stream(self) -> BoxStream<'static, Result<Bytes>> {
+    fn into_stream(self) -> BoxStream<'static, Result<Sealed>> {
         futures_util::stream::try_unfold(self, async |mut reading| {
             Ok(reading.next().await?.map(|unit| (unit, reading)))
         })
         .boxed()
     }
 
-    async fn next(&mut self) -> Result<Option<Bytes>> {
+    async fn next(&mut self) -> Result<Option<Sealed>> {
         loop {
             if let Some(unit) = self.ready.remove(&self.next) {
                 self.next += 1;

@@ -53,6 +53,7 @@ pub(super) async fn init(session: &Session, args: Init) -> Result<()> {
     let vault = session
         .options(&target.address)
         .padded(args.padded)
+        .signed(args.signed)
         .kdf(args.kdf.kdf.map(params).unwrap_or_default())
         .create(store.objects.clone(), secret.credential()?)
         .await

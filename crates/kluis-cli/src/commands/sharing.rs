@@ -89,7 +89,10 @@ pub(super) async fn share(session: &Session, args: ShareArgs) -> Result<()> {
             suite_name(suite)
         ));
     }
-    session.terminal.note(if args.write {
+    let signed = opened.vault.is_signed().map_err(Failure::from)?;
+    session.terminal.note(if signed {
+        "this vault is signed: only who may write can sign what others read; that a reader does not delete rests on the store's credentials"
+    } else if args.write {
         "this vault is not signed: whoever may read could also compute what a writer writes, so that only the store's credentials tell readers from writers"
     } else {
         "this vault is not signed: that a reader does not write rests on the store's credentials alone, so give ones that cannot write"

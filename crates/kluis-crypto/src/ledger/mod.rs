@@ -846,6 +846,20 @@ impl Ledger {
         self.state.tree.mounted(None).unwrap()
     }
 
+    /// Lets a key sign, in this copy of the ledger alone.
+    #[cfg(test)]
+    pub(crate) fn list_writer(&mut self, folder: &str, key: [u8; 32]) {
+        let folder = VaultPath::parse(folder).unwrap();
+        let collection = self.state.tree.mounted(Some(&folder)).unwrap().id;
+        let (added, removed) = (BTreeSet::from([key]), BTreeSet::new());
+        let action = Action::Writers {
+            collection,
+            added,
+            removed,
+        };
+        self.state.tree.apply(action, self.head.sequence).unwrap();
+    }
+
     #[cfg(test)]
     pub(crate) fn root_mut(&mut self) -> &mut Collection {
         let id = self.root().id;
@@ -1372,8 +1386,8 @@ mod tests {
         assert_eq!(with_plaintext(&vault, 1, &[0x80]), Ok(()));
         for unknown in [
             &[0x81, 0x81, 0][..],
-            &[0x81, 0x81, 11],
-            &[0x81, 0x89, 11, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[0x81, 0x81, 23],
+            &[0x81, 0x89, 23, 0, 0, 0, 0, 0, 0, 0, 0],
         ] {
             assert!(matches!(
                 with_plaintext(&vault, 1, unknown),

@@ -11,14 +11,14 @@ use crate::*;
 use serde_json::{Value, json};
 
 /// A grant, as its grantee holds it.
-struct Given {
-    identity: Identity,
+pub(super) struct Given {
+    pub(super) identity: Identity,
     name: LetterName,
     letter: Vec<u8>,
 }
 
 impl Given {
-    fn inputs(&self) -> Value {
+    pub(super) fn inputs(&self) -> Value {
         json!({
             "secrets": hex(&self.identity.to_secret_bytes()),
             "letter_name": hex(&self.name.0),
@@ -41,7 +41,7 @@ fn share(suite: IdentitySuite, folder: &str, past: Past) -> (Identity, Decision)
     (identity, decision)
 }
 
-fn given(identity: Identity, appended: &Appended) -> Given {
+pub(super) fn given(identity: Identity, appended: &Appended) -> Given {
     let (_, name) = appended.granted.unwrap();
     let found = appended.records.iter().find(|r| r.0 == name.path());
     let letter = found.unwrap().1.clone();
@@ -52,7 +52,7 @@ fn given(identity: Identity, appended: &Appended) -> Given {
     }
 }
 
-fn bundle(appended: &Appended) -> Vec<u8> {
+pub(super) fn bundle(appended: &Appended) -> Vec<u8> {
     let is_bundle = |r: &&(String, Vec<u8>)| r.1.starts_with(b"KLB1");
     appended.records.iter().find(is_bundle).unwrap().1.clone()
 }

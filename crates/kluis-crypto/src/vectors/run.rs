@@ -229,7 +229,7 @@ pub(super) fn run(file: &File, op: &str, fields: &[(String, Value)]) -> Outcome 
         ("grants", "entry") => entry_position(&case),
         ("grants", "open") => share(&case).map(|share| share_fields(&share)),
         ("grants", "follow") => follow(&case).map(|share| share_fields(&share)),
-        ("grants", "object") => shared_object(&case),
+        ("grants" | "signed", "object") => shared_object(&case),
         ("names", "seal") => seal_names(&case),
         ("names", "open") => return open_names(&case),
         ("objects", "open") => object(&case),
