@@ -20,7 +20,7 @@ use object_store::path::Path;
 use object_store::{Attributes, GetRange, ObjectMeta};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Chunks that are opened in one go: 1 MiB.
 const UNIT_CHUNKS: u64 = 64;
@@ -390,7 +390,7 @@ impl Found {
         if !self.opener.is_signed() {
             return Ok(());
         }
-        let key = (*self.opener.header_hash(), self.place.clone());
+        let key = self.key();
         let place = self.layout.tail();
         let here = self.near.as_ref().map_or(0, Bytes::len) + HEADER_LENGTH;
         let known = vault.tails().get(&key);
@@ -418,6 +418,11 @@ impl Found {
         vault.tails().keep(key, self.layout, Arc::clone(&tail));
         self.tail = Some(tail);
         Ok(())
+    }
+
+    /// Names this write of the object.
+    fn key(&self) -> TailKey {
+        (*self.opener.header_hash(), self.place.clone())
     }
 
     /// Number of chunks, by the store's word.
@@ -580,20 +585,28 @@ impl Found {
         };
         // The hashes of the last group come along where they are near.
         let last = (behind - 1) / GROUP_CHUNKS;
+        let known = vault.tails().leaves(&self.key(), last);
         let group_end = self.chunks().min((last + 1) * GROUP_CHUNKS);
-        if group_end - behind <= GAP_CHUNKS {
+        if known.is_none() && group_end - behind <= GAP_CHUNKS {
             let bytes = self.layout.chunk(first).start..self.layout.leaves(last).end;
             let source = self.source(vault, bytes).await?;
             return Ok(self.units(source, first..group_end, Span::Groups(behind), range));
         }
         let bytes = self.layout.chunk(first).start..self.layout.chunk(behind - 1).end;
-        let (source, leaves) = futures_util::try_join!(
-            self.source(vault, bytes),
-            self.part(vault, self.layout.leaves(last))
-        )?;
-        tail.check(last, &leaves)
-            .map_err(|e| Error::core(e, &self.text))?;
-        let span = Span::And(last, leaves.into());
+        let source = self.source(vault, bytes);
+        let (source, leaves) = match known {
+            Some(leaves) => (source.await?, leaves),
+            None => {
+                let place = self.layout.leaves(last);
+                let (source, leaves) = futures_util::try_join!(source, self.part(vault, place))?;
+                tail.check(last, &leaves)
+                    .map_err(|e| Error::core(e, &self.text))?;
+                let leaves = Bytes::from(leaves);
+                vault.tails().keep_leaves(&self.key(), last, leaves.clone());
+                (source, leaves)
+            }
+        };
+        let span = Span::And(last, leaves);
         Ok(self.units(source, first..behind, span, range))
     }
 
@@ -919,8 +932,8 @@ fn stored_length(layout: &Layout, chunks: &Range<u64>) -> usize {
     usize::try_from(end - layout.chunk(chunks.start).start).unwrap_or(usize::MAX)
 }
 
-/// Ends of signed objects, so that one is asked for once: they are no secrets, and each
-/// is bound to the header that it signs.
+/// Ends of signed objects, and hashes of their chunks, so that they are asked for once:
+/// they are no secrets, and bound to the header that the signature is about.
 #[derive(Debug, Default)]
 pub(crate) struct Tails(Mutex<Kept>);
 
@@ -929,52 +942,142 @@ type TailKey = ([u8; 32], Path);
 
 #[derive(Debug, Default)]
 struct Kept {
-    tails: HashMap<TailKey, (u64, Layout, Arc<Tail>)>,
+    objects: HashMap<TailKey, Signed>,
     /// From the least recently used.
     order: BTreeMap<u64, TailKey>,
     clock: u64,
     size: usize,
 }
 
+#[derive(Debug)]
+struct Signed {
+    used: u64,
+    layout: Layout,
+    tail: Arc<Tail>,
+    /// By their groups, each checked against the tail.
+    leaves: BTreeMap<u64, Bytes>,
+    size: usize,
+}
+
 impl Tails {
-    /// Bytes of them; one that is longer than a quarter is not kept.
-    const MAX: usize = 4 << 20;
-    /// What one takes beside its hashes, about.
+    /// Bytes of them, of one object a quarter of it.
+    const MAX: usize = 8 << 20;
+    /// What an object or a group takes beside its hashes, about.
     const EACH: usize = 512;
 
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn get(&self, key: &TailKey) -> Option<(Layout, Arc<Tail>)> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept();
         let Kept {
-            tails,
+            objects,
             order,
             clock,
             ..
         } = &mut *kept;
-        let (used, layout, tail) = tails.get_mut(key)?;
+        let found = objects.get_mut(key)?;
         *clock += 1;
-        order.remove(used);
+        order.remove(&found.used);
         order.insert(*clock, key.clone());
-        *used = *clock;
-        Some((*layout, Arc::clone(tail)))
+        found.used = *clock;
+        Some((found.layout, Arc::clone(&found.tail)))
     }
 
     fn keep(&self, key: TailKey, layout: Layout, tail: Arc<Tail>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept();
         let size = tail.size() + Self::EACH;
-        if size > Self::MAX / 4 || kept.tails.contains_key(&key) {
+        if size > Self::MAX / 4 || kept.objects.contains_key(&key) {
             return;
         }
-        while kept.size + size > Self::MAX {
-            let Some((_, oldest)) = kept.order.pop_first() else {
-                break;
-            };
-            let gone = kept.tails.remove(&oldest);
-            kept.size -= gone.map_or(0, |(_, _, tail)| tail.size() + Self::EACH);
-        }
         kept.clock += 1;
-        let clock = kept.clock;
-        kept.size += size;
-        kept.order.insert(clock, key.clone());
-        kept.tails.insert(key, (clock, layout, tail));
+        let used = kept.clock;
+        kept.order.insert(used, key.clone());
+        let leaves = BTreeMap::new();
+        let object = Signed {
+            used,
+            layout,
+            tail,
+            leaves,
+            size,
+        };
+        kept.objects.insert(key, object);
+        kept.grow(size);
+    }
+
+    /// The hashes of a group, if they are known.
+    fn leaves(&self, key: &TailKey, group: u64) -> Option<Bytes> {
+        self.kept().objects.get(key)?.leaves.get(&group).cloned()
+    }
+
+    fn keep_leaves(&self, key: &TailKey, group: u64, leaves: Bytes) {
+        let mut kept = self.kept();
+        let Some(object) = kept.objects.get_mut(key) else {
+            return;
+        };
+        let size = leaves.len() + Self::EACH;
+        if object.size + size <= Self::MAX / 4 && object.leaves.insert(group, leaves).is_none() {
+            object.size += size;
+            kept.grow(size);
+        }
+    }
+}
+
+impl Kept {
+    /// Forgets the least recently used for what has come.
+    fn grow(&mut self, size: usize) {
+        self.size += size;
+        while self.size > Tails::MAX
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            let gone = self.objects.remove(&oldest);
+            self.size -= gone.map_or(0, |object| object.size);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn tail() -> Arc<Tail> {
+        let phrase = kluis_crypto::RecoveryPhrase::generate().unwrap();
+        let store = Arc::new(object_store::memory::InMemory::new());
+        let options = crate::VaultOptions::new().signed(true);
+        let vault = options.create(store, phrase).await.unwrap();
+        vault.put("x", "x").await.unwrap();
+        vault.get("x").await.unwrap();
+        let kept = vault.tails().kept();
+        Arc::clone(&kept.objects.values().next().unwrap().tail)
+    }
+
+    /// However many objects are read, and however large they are.
+    #[tokio::test]
+    async fn what_is_kept_of_signed_objects_is_bounded() {
+        let tails = Tails::default();
+        let layout = Layout::of_plaintext(Suite::V2, 1 << 30).unwrap();
+        let tail = tail().await;
+        let key = |n: u32| {
+            let mut hash = [0; 32];
+            hash[..4].copy_from_slice(&n.to_be_bytes());
+            (hash, Path::from("o/x"))
+        };
+        for n in 0..20_000 {
+            tails.keep(key(n), layout, Arc::clone(&tail));
+            tails.keep(key(n), layout, Arc::clone(&tail));
+            // The one that is always used stays.
+            assert!(tails.get(&key(0)).is_some(), "{n}");
+            for group in 0..if n % 5_000 == 0 { 1_000 } else { 1 } {
+                tails.keep_leaves(&key(n), group, vec![0; 8_192].into());
+            }
+            let kept = tails.kept();
+            let size: usize = kept.objects.values().map(|object| object.size).sum();
+            assert_eq!((kept.size, kept.order.len()), (size, kept.objects.len()));
+            assert!(size <= Tails::MAX);
+        }
+        assert!(tails.get(&key(1)).is_none());
+        assert!(tails.leaves(&key(0), 3).is_some());
+        assert!(tails.leaves(&key(0), 999).is_none(), "a quarter for one");
     }
 }
