@@ -151,6 +151,7 @@ async fn run() -> Result {
             name: "photos".to_owned(),
             letter: "0123456789abcdef0123456789abcdef".parse()?,
             grantor: Fingerprint::from_bytes([3; 16]),
+            record: b"KLG1".to_vec(),
         }],
     };
     let key = DeviceKey::from_bytes(&DEVICE.1)?;

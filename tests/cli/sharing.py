@@ -385,6 +385,46 @@ kluis: :all/y: no access to what was shared as "all": it was taken back; hint: a
     assert "has not begun" in bob.kluis("ls", "late", code=15).err + bob.kluis("cat", "late/x", code=15).err
 
 
+@test_on_each_store
+def a_grant_is_handed_over_as_a_file(w):
+    w.new_vault()
+    own_words(w)
+    bob, eve = Person(w, "bob").is_contact(), Person(w, "eve")
+    w.write("a", "hello")
+    w.kluis("cp", "a", ":f/")
+    w.write("taken", "x")
+    before = w.stored()
+    golden(w.kluis("share", "f", "bob", "--out", "taken", code=14), err="""
+kluis: taken: the file exists already; hint: choose another name
+""")
+    assert w.stored() == before and w.read("taken") == b"x"
+    done = w.kluis("share", "f", "bob", "--out", "bob.grant")
+    assert "the grant was written to bob.grant\n" in done.err, done.err
+    invitation, text = done.out.strip(), w.read("bob.grant").decode()
+    assert text.startswith("-----BEGIN KLUIS GRANT-----\n") and text.endswith("-----END KLUIS GRANT-----\n"), text
+    eve.kluis("accept", "bob.grant", "--yes", code=13)
+    w.write("mail", f"Hi Bob,\r\n\r\n{text}\r\nAlice")
+    shown = bob.kluis("accept", "mail", code=2).err
+    assert "$VAULT offers the folder \"f\": read" in w.normal(shown), shown
+    assert bob.accept("mail").out == ":f\n"
+    assert bob.kluis("cat", "f/a").out == "hello"
+    assert bob.kluis("accept", "-", "--as", "g", "--yes", stdin=text.encode()).out == ":g\n"
+    # The same as its invitation, which knows it by now.
+    assert bob.accept(invitation).out == ":g\n"
+    first = text.splitlines()[1]
+    for damaged, code in ((text.replace(first, "AAAA" + first[4:]), 13), (text * 2, 2), ("", 2), ("nothing", 2),
+                          (text.replace("GRANT", "CARD"), 2), ("x" * (25 << 20), 2)):
+        w.write("damaged", damaged)
+        bob.kluis("accept", "damaged", "--yes", code=code)
+    if w.store == "folder":
+        # Where the store has lost the letter, the file still opens what it is for.
+        name = invitation.split("#")[1].split("/")[1]
+        w.path(f"vault1/k/g/{name}").unlink()
+        bob.kluis("ls", code=16)
+        assert bob.accept("bob.grant").out == ":g\n"
+        assert bob.kluis("cat", "g/a").out == "hello"
+
+
 @test
 def k04_a_classical_recipient_is_refused_and_flagged(w):
     w.new_vault()

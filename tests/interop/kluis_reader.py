@@ -1275,6 +1275,18 @@ class Share:
         return self.tree.open(source, self.vault_id, self.letter.suite, self.head[0], path, outside)
 
 
+class GrantFile:
+    """What `share --out` writes: an invitation, and the first letter."""
+
+    def __init__(self, text_):
+        data = strip_magic(armored(text_, "GRANT", 24 << 20), b"KLF1", (16 << 20) + 4096 + 128)
+        shape = row(text(4096), octets(16), octets(16), octets(16), octets())
+        self.address, self.vault_id, self.letter_name, self.grantor, self.letter = parse(data, shape)
+        require(self.address and not any(unicodedata.category(c) == "Cc" for c in self.address),
+                "an address is empty or has control characters")
+        require(self.letter, "a grant without a letter")
+
+
 # --- 2. The store, and the vault in it --------------------------------------------------
 
 class Folder:

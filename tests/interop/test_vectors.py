@@ -221,6 +221,11 @@ def grants_follow(c):
     return grants_open(c)
 
 
+def grants_file(c):
+    file = k.GrantFile(c.raw("text"))
+    return {f: getattr(file, f) for f in "address vault_id letter_name grantor letter".split()}
+
+
 def grants_object(c):
     share, path = share_of(c), tuple(c.raw("path").split("/"))
     o = share.open(io.BytesIO(c["object"]), path)

@@ -8,10 +8,11 @@
 
 use kluis::object_store::memory::InMemory;
 use kluis::{
-    Address, Granted, Identity, IdentitySuite, MemoryState, Recipient, Terms, Vault, VaultOptions,
+    Address, Error, Fingerprint, GrantFile, Granted, Identity, IdentitySuite, Invitation,
+    MemoryState, Recipient, Terms, Vault, VaultOptions,
 };
 use kluis_adversary::HostileStore;
-use kluis_tests::{as_store, options, phrase, read, words};
+use kluis_tests::{as_store, contents, options, phrase, plant, read, unplant, words};
 use std::sync::Arc;
 
 struct Device {
@@ -22,8 +23,7 @@ struct Device {
 
 impl Device {
     fn options(&self) -> VaultOptions {
-        let address: Address = "s3://bucket/vault".parse().unwrap();
-        options().device_state(self.state.clone(), &address)
+        options().device_state(self.state.clone(), &address())
     }
 
     async fn open_as(&self, granted: &Granted) -> Vault {
@@ -93,4 +93,165 @@ async fn a_grant_has_one_name_on_a_device_and_a_clash_asks_for_another() {
     let renamed = again.accept(&grants[1].invitation, Some("theirs"));
     renamed.await.unwrap();
     assert_eq!(device.names().await, ["photos", "theirs"]);
+}
+
+fn address() -> Address {
+    "s3://bucket/vault".parse().unwrap()
+}
+
+/// An owner with one folder that is shared with the device's identity.
+async fn shared() -> (Vault, Device, Granted) {
+    let store = HostileStore::new(InMemory::new());
+    let vault = options()
+        .create(as_store(&store), phrase(&words()))
+        .await
+        .unwrap();
+    let identity = Arc::new(Identity::make(IdentitySuite::XWing, 1).unwrap());
+    let recipient = Recipient::trusted_on_first_use(identity.card().clone());
+    vault.put("photos/x", "x").await.unwrap();
+    let granted = vault.share("photos", &recipient, Terms::reading()).await;
+    let device = Device {
+        store,
+        state: Arc::default(),
+        identity,
+    };
+    (vault, device, granted.unwrap())
+}
+
+#[tokio::test]
+async fn a_grant_as_a_file_is_its_invitation_and_the_letter_of_the_store() {
+    let (vault, device, granted) = shared().await;
+    let text = granted.file(&address()).unwrap().to_armor();
+    let file = GrantFile::from_armor(&text).unwrap();
+    let (there, invitation) = Invitation::of_file(&file).unwrap();
+    assert_eq!(there, address().with_id(vault.id()));
+    assert_eq!(invitation, granted.invitation);
+    let path = invitation.letter().path();
+    assert_eq!(contents(&device.store).await[&path], file.letter());
+    // The store's is preferred: it is the newest word, and it is asked.
+    let changed = {
+        let mut letter = file.letter().to_vec();
+        letter[100] ^= 1;
+        letter
+    };
+    let url = file.address();
+    let altered = GrantFile::new(url, file.vault(), file.name(), file.grantor(), &changed);
+    let altered = altered.unwrap();
+    let open = |file| {
+        let store = as_store(&device.store);
+        let (options, identity) = (device.options(), device.identity.clone());
+        async move { options.open_file(store, &identity, &file).await }
+    };
+    assert!(open(altered.clone()).await.is_ok());
+    let his = open(file.clone()).await.unwrap();
+    his.accept(&invitation, None).await.unwrap();
+    assert_eq!(device.names().await, ["photos"]);
+    // What the store has is not kept on the device.
+    let address = address().url().to_string();
+    let kept = || kluis::DeviceState::load(&*device.state, &address).unwrap();
+    assert!(kept().unwrap().accepted[0].record.is_empty());
+
+    // Another letter, grantor, place or vault: nothing opens, on a device that knows none.
+    unplant(&device.store, &path).await;
+    let open = |file| {
+        let (store, identity) = (as_store(&device.store), device.identity.clone());
+        async move { options().open_file(store, &identity, &file).await }
+    };
+    assert_eq!(open(altered).await.unwrap_err().code(), "tampered");
+    let other = Fingerprint::from_bytes([7; 16]);
+    let forged = GrantFile::new(url, file.vault(), file.name(), other, file.letter());
+    let error = open(forged.unwrap()).await.unwrap_err();
+    assert_eq!(error.code(), "untrusted_identity");
+    let name = "00".repeat(16).parse().unwrap();
+    let moved = GrantFile::new(url, file.vault(), name, file.grantor(), file.letter());
+    let error = open(moved.unwrap()).await.unwrap_err();
+    assert_eq!(error.code(), "tampered");
+    let vault_id = "00".repeat(16).parse().unwrap();
+    let moved = GrantFile::new(url, vault_id, file.name(), file.grantor(), file.letter());
+    let error = open(moved.unwrap()).await.unwrap_err();
+    assert_eq!(error.code(), "untrusted_identity");
+    for wrong in [
+        "nothing",
+        "s3://u:p@b/x",
+        "s3://b/a/../b",
+        "s3://b/x#1",
+        "s3://b/x?q",
+    ] {
+        let file = GrantFile::new(wrong, vault.id(), file.name(), file.grantor(), b"x").unwrap();
+        let found = Invitation::of_file(&file);
+        assert!(matches!(found, Err(Error::InvalidInput { .. })), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_letter_that_the_store_has_not_is_kept_on_the_device() {
+    let (vault, device, granted) = shared().await;
+    let file = granted.file(&address()).unwrap();
+    let path = granted.invitation.letter().path();
+    let letter = contents(&device.store).await[&path].clone();
+    unplant(&device.store, &path).await;
+    let store = || as_store(&device.store);
+    let by_invitation = device
+        .options()
+        .open_as(store(), &device.identity, &granted.invitation);
+    assert_eq!(by_invitation.await.unwrap_err().code(), "not_found");
+    let opened = device.options().open_file(store(), &device.identity, &file);
+    let his = opened.await.unwrap();
+    assert_eq!(read(&his, "photos/x").await.unwrap(), b"x");
+    his.accept(&granted.invitation, Some("mine")).await.unwrap();
+    // Opened with the identity alone, and by the invitation, under its name.
+    assert_eq!(device.names().await, ["mine"]);
+    let again = device.open_as(&granted).await;
+    assert_eq!(read(&again, "mine/x").await.unwrap(), b"x");
+    again
+        .accept(&granted.invitation, Some("album"))
+        .await
+        .unwrap();
+    assert_eq!(device.names().await, ["album"]);
+    // Renamed where the store has it again, the device forgets it.
+    plant(&device.store, &path, &letter).await;
+    let again = device.open_as(&granted).await;
+    again.accept(&granted.invitation, None).await.unwrap();
+    unplant(&device.store, &path).await;
+    let gone = device
+        .options()
+        .open(store(), device.identity.clone())
+        .await;
+    assert_eq!(gone.unwrap_err().code(), "not_found");
+    // A file of one that was taken back opens nothing.
+    vault.revoke(&[granted.id]).await.unwrap();
+    let opened = device.options().open_file(store(), &device.identity, &file);
+    assert_eq!(opened.await.unwrap_err().code(), "access_denied");
+}
+
+#[tokio::test]
+async fn k04_the_sdk_seals_nothing_to_a_classical_card_unless_it_is_allowed() {
+    let (vault, device, _) = shared().await;
+    let old = Identity::make(IdentitySuite::X25519, 1).unwrap();
+    let recipient = Recipient::trusted_on_first_use(old.card().clone());
+    let mark = device.store.mark();
+    for error in [
+        vault
+            .share("a", &recipient, Terms::reading())
+            .await
+            .unwrap_err(),
+        vault
+            .share_whole(&recipient, Terms::reading())
+            .await
+            .unwrap_err(),
+        vault.add_device(&recipient).await.unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::InvalidInput { .. }), "{error}");
+    }
+    assert_eq!(device.store.journal().since(mark).calls().len(), 0);
+    let allowed = recipient.allow_classical();
+    let granted = vault.share("a", &allowed, Terms::reading()).await.unwrap();
+    vault.add_device(&allowed).await.unwrap();
+    // Flagged in the list and in the statement of access.
+    let grants = vault.grants().unwrap();
+    let flagged = |suite: IdentitySuite| !suite.is_post_quantum();
+    let of_it = |grant: &&kluis::Grant| grant.id == granted.id;
+    assert!(flagged(grants.iter().find(of_it).unwrap().suite));
+    let statement = vault.access(Some("a")).await.unwrap();
+    assert!(flagged(statement.access[0].grant.suite));
 }

@@ -459,6 +459,9 @@ pub(crate) struct ShareArgs {
     /// PRINCIPAL, of the bucket
     #[arg(long, value_name = "PRINCIPAL", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub(crate) policy: Option<String>,
+    /// Write the grant into a new file too: the invitation, and what else lies in the store
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
     /// Share with an identity of X25519 alone, although it can be recorded today and read by a
     /// quantum computer later
     #[arg(long)]
@@ -489,8 +492,9 @@ pub(crate) struct Reencrypt {
 
 #[derive(Debug, Args)]
 pub(crate) struct Accept {
-    /// What `kluis share` printed
-    pub(crate) invitation: String,
+    /// What `kluis share` printed, or the FILE that `share --out` wrote; `-` for stdin
+    #[arg(value_name = "INVITATION|FILE")]
+    pub(crate) offer: OsString,
     /// The name that the folder gets here [default: its own]
     #[arg(long = "as", value_name = "NAME")]
     pub(crate) name: Option<String>,

@@ -96,7 +96,7 @@ impl Contact {
         match self.trust {
             Trust::Verified => Ok(Recipient {
                 name: Some(self.name.clone()),
-                card: self.card.clone(),
+                ..Recipient::trusted_on_first_use(self.card.clone())
             }),
             Trust::Unverified | Trust::Changed => Err(Error::UntrustedIdentity),
         }
@@ -154,6 +154,7 @@ impl Record for Contact {
 pub struct Recipient {
     name: Option<String>,
     card: Card,
+    classical: bool,
 }
 
 impl Recipient {
@@ -164,7 +165,7 @@ impl Recipient {
     /// `UntrustedIdentity` where the card has another.
     pub fn verified(card: Card, fingerprint: &Fingerprint) -> Result<Self> {
         if card.fingerprint() == *fingerprint {
-            Ok(Self { name: None, card })
+            Ok(Self::trusted_on_first_use(card))
         } else {
             Err(Error::UntrustedIdentity)
         }
@@ -172,7 +173,38 @@ impl Recipient {
 
     /// The card as it came. Whoever could replace it on its way reads what is shared.
     pub fn trusted_on_first_use(card: Card) -> Self {
-        Self { name: None, card }
+        Self {
+            name: None,
+            card,
+            classical: false,
+        }
+    }
+
+    /// The same, also if its card is of X25519 alone.
+    ///
+    /// # Security
+    /// Whoever records what is sealed to such a card today can read it with a quantum
+    /// computer later. Nothing is sealed to one without this.
+    #[must_use]
+    pub fn allow_classical(self) -> Self {
+        Self {
+            classical: true,
+            ..self
+        }
+    }
+
+    /// Whether something may be sealed to the card.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a card of X25519 alone, unless it is
+    /// [allowed](Self::allow_classical).
+    pub fn check_suite(&self) -> Result<()> {
+        if self.classical || self.card.suite().is_post_quantum() {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "the card is of X25519 alone: what is sealed to it can be recorded today and read by a quantum computer later; allow it, or ask for another card",
+        ))
     }
 
     /// The same, under a name for lists and statements.

@@ -95,11 +95,14 @@ pub struct Accepted {
     pub letter: LetterName,
     /// The grantor.
     pub grantor: Fingerprint,
+    /// The letter itself, where it came with a [`GrantFile`](crate::GrantFile) and the
+    /// store does not have it; else empty.
+    pub record: Vec<u8>,
 }
 
 impl Pins {
     /// Longer pins are refused.
-    pub const MAX_LENGTH: usize = 1 << 18;
+    pub const MAX_LENGTH: usize = 4 << 20;
     const MAGIC: [u8; 4] = *b"KLS1";
     const MAX_UNCONFIRMED: usize = 4_096;
     /// At most this many grants are accepted on one device for one address.
@@ -122,7 +125,8 @@ impl Pins {
     ///
     /// # Errors
     /// `InvalidInput` for an address that is empty or over 8,192 bytes,
-    /// `LimitExceeded` with more than 4,096 unconfirmed entries, `Randomness`.
+    /// `LimitExceeded` with more than 4,096 unconfirmed entries, 1,024 accepted grants
+    /// or 4 MiB, `Randomness`.
     pub fn seal(&self, key: &DeviceKey, address: &str) -> Result<Vec<u8>> {
         if self.unconfirmed.len() > Self::MAX_UNCONFIRMED {
             return Err(Error::LimitExceeded("unconfirmed entries of a device"));
@@ -137,6 +141,9 @@ impl Pins {
             &Self::place(address),
             &self.encode(),
         )?);
+        if record.len() > Self::MAX_LENGTH {
+            return Err(Error::LimitExceeded("length of a device's pins"));
+        }
         Ok(record)
     }
 
@@ -188,10 +195,11 @@ impl Record for Pins {
         }
         to.array(self.accepted.len());
         for accepted in &self.accepted {
-            to.array(3)
+            to.array(4)
                 .text(&accepted.name)
                 .bytes(&accepted.letter.0)
-                .bytes(accepted.grantor.as_bytes());
+                .bytes(accepted.grantor.as_bytes())
+                .bytes(&accepted.record);
         }
     }
 
@@ -208,11 +216,12 @@ impl Record for Pins {
         }
         let mut accepted = Vec::new();
         for _ in 0..from.array_up_to(Self::MAX_ACCEPTED)? {
-            from.array(3)?;
+            from.array(4)?;
             accepted.push(Accepted {
                 name: from.text(1_023)?.to_owned(),
                 letter: LetterName(*from.fixed()?),
                 grantor: Fingerprint::from_bytes(*from.fixed()?),
+                record: from.bytes(Self::MAX_LENGTH)?.to_vec(),
             });
         }
         Ok(Self {

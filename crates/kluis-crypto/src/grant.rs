@@ -921,7 +921,8 @@ mod tests {
             terms.not_after = not_after;
             let decision = Decision::Share {
                 folder: Some(VaultPath::parse(folder).unwrap()),
-                recipient: Recipient::trusted_on_first_use(people[n].card().clone()),
+                recipient: Recipient::trusted_on_first_use(people[n].card().clone())
+                    .allow_classical(),
                 terms,
             };
             vault.decide(decision).unwrap()
@@ -955,7 +956,7 @@ mod tests {
     fn give(vault: &mut Vault, identity: &Identity) -> (Appended, LetterName, Vec<u8>) {
         let appended = vault.decide(Decision::Share {
             folder: Some(VaultPath::parse("a").unwrap()),
-            recipient: Recipient::trusted_on_first_use(identity.card().clone()),
+            recipient: Recipient::trusted_on_first_use(identity.card().clone()).allow_classical(),
             terms: Terms::reading(),
         });
         let appended = appended.unwrap();

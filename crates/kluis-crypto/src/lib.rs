@@ -40,6 +40,7 @@ mod credential;
 mod device;
 mod error;
 mod grant;
+mod grant_file;
 mod header;
 mod id;
 mod identity;
@@ -73,6 +74,7 @@ pub use credential::{Credential, KdfCeiling, KdfParams, Keyfile, Password, Recov
 pub use device::{Accepted, DeviceKey, Pins};
 pub use error::{Error, Result};
 pub use grant::{GrantRecord, LetterName, Share, Statement, Terms, bundle_path};
+pub use grant_file::GrantFile;
 pub use header::{Header, Suite, VaultSecrets, make_device_slot, make_slot};
 pub use id::{CollectionId, GrantId, Position, RecordHash, SlotId, VaultId};
 pub use identity::{Identity, IdentityFile};

@@ -815,7 +815,7 @@ pub(crate) async fn decide(
     secrets: &VaultSecrets,
     mut ledger: Ledger,
     decision: &Decision,
-) -> Result<(Ledger, Option<(GrantId, LetterName)>)> {
+) -> Result<(Ledger, Option<Made>)> {
     for _ in 0..TRIES {
         let (claim, granted) = append(store, header, secrets, &ledger, decision.clone()).await?;
         ledger = read_ledger(store, header, secrets).await?;
@@ -824,6 +824,13 @@ pub(crate) async fn decide(
         }
     }
     Err(conflict())
+}
+
+/// A grant that was made, and its first letter.
+pub(crate) struct Made {
+    pub(crate) id: GrantId,
+    pub(crate) name: LetterName,
+    pub(crate) letter: Bytes,
 }
 
 /// Writers that lose a number this often have met a store that does not work.
@@ -841,7 +848,7 @@ async fn append(
     secrets: &VaultSecrets,
     ledger: &Ledger,
     decision: Decision,
-) -> Result<(Claim, Option<(GrantId, LetterName)>)> {
+) -> Result<(Claim, Option<Made>)> {
     let Appended {
         entry,
         records,
@@ -849,11 +856,18 @@ async fn append(
     } = ledger
         .next(header, secrets, now(), decision)
         .map_err(|error| Error::core(error, LEDGER))?;
+    let mut made = granted.map(|(id, name)| Made {
+        id,
+        name,
+        letter: Bytes::new(),
+    });
     // What an entry names is there before the entry is.
     for (path, record) in records {
-        store
-            .put_record(&path, record.into(), PutMode::Overwrite)
-            .await?;
+        let record = Bytes::from(record);
+        if let Some(made) = made.as_mut().filter(|made| made.name.path() == path) {
+            made.letter = record.clone();
+        }
+        store.put_record(&path, record, PutMode::Overwrite).await?;
     }
     let position = entry.position();
     let is_good = |record: Option<&[u8]>| {
@@ -864,7 +878,7 @@ async fn append(
         })
     };
     let claim = append_record(store, Chain::Ledger, position, entry.as_bytes(), is_good).await?;
-    Ok((claim, granted))
+    Ok((claim, made))
 }
 
 /// As `catch_up`, for whoever opens: with credentials of the store that only

@@ -75,7 +75,7 @@ pub use check::{Check, Finding, Verdict};
 pub use device::{DeviceState, FileState, MemoryState};
 pub use error::{Error, Result};
 pub use kluis_crypto::{
-    Accepted, Card, Contact, Credential, Fingerprint, GrantId, Identity, IdentityFile,
+    Accepted, Card, Contact, Credential, Fingerprint, GrantFile, GrantId, Identity, IdentityFile,
     IdentitySuite, KdfCeiling, KdfParams, Keyfile, LetterName, Password, Past, Pins, Recipient,
     RecoveryKit, RecoveryPhrase, SlotId, SlotKind, Terms, Trust, VaultId,
 };

@@ -4,13 +4,14 @@
 use crate::access::{Access, Control, Member, path};
 use crate::backend::Backend;
 use crate::clock::from_micros;
-use crate::control::{self, Chain, ChainNames, FetchedLedger, Found, LEDGER};
+use crate::control::{self, Chain, ChainNames, FetchedLedger, Found, LEDGER, Made};
 use crate::vault::{Vault, VaultOptions};
 use crate::{Address, Error, Result};
+use bytes::Bytes;
 use futures_util::future::try_join_all;
 use kluis_crypto::{
-    Accepted, Card, Contact, Decision, Entry, Fingerprint, GrantId, GrantRecord, Identity,
-    IdentitySuite, Ledger, LetterName, Pins, Recipient, Share, Terms, VaultId, VaultPath,
+    Accepted, Card, Contact, Decision, Entry, Fingerprint, GrantFile, GrantId, GrantRecord,
+    Identity, IdentitySuite, Ledger, LetterName, Pins, Recipient, Share, Terms, VaultId, VaultPath,
     bundle_path,
 };
 use object_store::ObjectStore;
@@ -67,11 +68,31 @@ impl Invitation {
         format!("{}#{self}", address.url())
     }
 
+    /// Splits what [`Granted::file`] has put together.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the address of the file is none.
+    pub fn of_file(file: &GrantFile) -> Result<(Address, Self)> {
+        let address: Address = file.address().parse()?;
+        if address.id().is_some() || address.url().as_str() != file.address() {
+            return Err(Error::invalid(
+                "the address in the grant is not written as an address is; ask for the grant anew",
+            ));
+        }
+        let invitation = Self {
+            vault: file.vault(),
+            letter: file.name(),
+            grantor: file.grantor(),
+        };
+        Ok((address.with_id(invitation.vault), invitation))
+    }
+
     fn accepted(&self, name: &str) -> Accepted {
         Accepted {
             name: name.to_owned(),
             letter: self.letter,
             grantor: self.grantor,
+            record: Vec::new(),
         }
     }
 }
@@ -120,9 +141,30 @@ pub struct Granted {
     pub id: GrantId,
     /// What its grantee needs.
     pub invitation: Invitation,
+    /// The grant's first letter, as it lies in the store; see [`file`](Self::file).
+    pub letter: Bytes,
     /// The prefixes below the vault's that the grantee's own credentials for the
     /// store have to reach: to read, and, with the right to write, to write.
     pub prefixes: Prefixes,
+}
+
+impl Granted {
+    /// The grant as a file: its invitation to a vault at this address, and its letter.
+    /// It holds no key that others than the grantee could use, but pins the vault and
+    /// the grantor as an invitation does. Written by [`GrantFile::to_armor`] and opened
+    /// by [`VaultOptions::open_file`].
+    ///
+    /// # Errors
+    /// `InvalidInput` for an address of more than 4,096 bytes.
+    pub fn file(&self, address: &Address) -> Result<GrantFile> {
+        let Invitation {
+            vault,
+            letter,
+            grantor,
+        } = self.invitation;
+        GrantFile::new(address.url().as_str(), vault, letter, grantor, &self.letter)
+            .map_err(|error| Error::core(error, "the grant"))
+    }
 }
 
 /// What somebody's credentials for the store have to reach, below the vault's prefix.
@@ -299,7 +341,8 @@ impl Vault {
     /// can be revoked by itself from then on.
     ///
     /// # Errors
-    /// `InvalidInput` for a path that is none, `Conflict`, those of the store.
+    /// `InvalidInput` for a path that is none, and for a card of X25519 alone that is
+    /// not [allowed](Recipient::allow_classical); `Conflict`, those of the store.
     ///
     /// # Security
     /// Everything that the store kept of the folder's past is readable too, unless
@@ -331,6 +374,10 @@ impl Vault {
         recipient: &Recipient,
         terms: Terms,
     ) -> Result<Granted> {
+        // Before any request.
+        recipient
+            .check_suite()
+            .map_err(|error| Error::core(error, "the recipient"))?;
         let decision = Decision::Share {
             folder: folder.clone(),
             recipient: recipient.clone(),
@@ -338,10 +385,10 @@ impl Vault {
         };
         let (control, granted) = self.decide(decision).await?;
         let owner = control.owner()?;
-        let (id, letter) = granted.ok_or_else(|| Error::tampered(LEDGER))?;
+        let Made { id, name, letter } = granted.ok_or_else(|| Error::tampered(LEDGER))?;
         let invitation = Invitation {
             vault: self.id(),
-            letter,
+            letter: name,
             grantor: owner.secrets.identity().card().fingerprint(),
         };
         let objects = match &folder {
@@ -359,6 +406,7 @@ impl Vault {
         Ok(Granted {
             id,
             invitation,
+            letter,
             prefixes: Prefixes {
                 read,
                 list: vec!["k/h".to_owned(), "k/l".to_owned(), objects.clone()],
@@ -462,10 +510,7 @@ impl Vault {
     }
 
     /// Appends an entry with a decision.
-    pub(crate) async fn decide(
-        &self,
-        decision: Decision,
-    ) -> Result<(Arc<Control>, Option<(GrantId, LetterName)>)> {
+    pub(crate) async fn decide(&self, decision: Decision) -> Result<(Arc<Control>, Option<Made>)> {
         let _one = self.changing().await;
         let control = self.refresh().await?;
         let owner = control.owner()?;
@@ -525,7 +570,11 @@ impl Vault {
         if others().any(|other| other.name == name && !of_it(&other)) {
             return Err(Error::AlreadyExists { path: name });
         }
-        device.accept(invitation.accepted(&name)).await
+        let accepted = Accepted {
+            name,
+            ..here.cloned().ok_or_else(wrong_invitation)?
+        };
+        device.accept(accepted).await
     }
 }
 
@@ -548,6 +597,28 @@ impl VaultOptions {
         self.accepted.push(invitation.accepted(""));
         self.open(store, Arc::clone(identity)).await
     }
+
+    /// As [`open_as`](Self::open_as), with a grant as a file. The letter that lies in the
+    /// store is preferred; where it does not have it that of the file is taken, and
+    /// [`Vault::accept`] keeps it on the device. Where the vault lies is for the caller
+    /// to know, or for [`Invitation::of_file`] to say.
+    ///
+    /// # Errors
+    /// As [`open_as`](Self::open_as); `Tampered` also for a letter that is none.
+    pub async fn open_file(
+        mut self,
+        store: Arc<dyn ObjectStore>,
+        identity: &Arc<Identity>,
+        file: &GrantFile,
+    ) -> Result<Vault> {
+        let (_, invitation) = Invitation::of_file(file)?;
+        self = self.id(invitation.vault);
+        self.accepted.push(Accepted {
+            record: file.letter().to_vec(),
+            ..invitation.accepted("")
+        });
+        self.open(store, Arc::clone(identity)).await
+    }
 }
 
 /// Opens what was shared with an identity.
@@ -564,6 +635,7 @@ pub(crate) async fn open(
                 .to_owned(),
         });
     }
+    let accepted = each_once(accepted);
     let vault = found.header.vault();
     if let Some(pins) = &pins {
         fetched
@@ -571,23 +643,20 @@ pub(crate) async fn open(
             .await?;
     }
     let letters = accepted
-        .iter()
+        .into_iter()
         .map(|accepted| letter(store, vault, &identity, accepted));
     let letters = try_join_all(letters).await?;
-    let Some(oldest) = letters.iter().map(Share::head).min() else {
+    let Some(oldest) = letters.iter().map(|(share, _)| share.head()).min() else {
         return Err(wrong_invitation());
     };
     let entries = fetched
         .since(store, &found.header, &found.ledger_names, oldest)
         .await?;
     let mut known: Vec<Accepted> = Vec::new();
+    let (letters, accepted): (Vec<_>, Vec<_>) = letters.into_iter().unzip();
     let mut shares = BTreeMap::new();
     let mut ended = None;
     for (accepted, share) in accepted.into_iter().zip(letters) {
-        // The same grant, kept and named again.
-        if known.iter().any(|other| other.letter == accepted.letter) {
-            continue;
-        }
         let name = match &*accepted.name {
             "" => own_name(&share),
             name => name.to_owned(),
@@ -633,21 +702,55 @@ fn own_name(share: &Share) -> String {
     }
 }
 
-/// The first letter of a grant, from who it has to be.
+/// A grant that was kept and is given again is one, under the name that it has here;
+/// what is known of it adds up.
+fn each_once(accepted: Vec<Accepted>) -> Vec<Accepted> {
+    let mut once: Vec<Accepted> = Vec::new();
+    for new in accepted {
+        // Said to be of somebody else, it is looked at by itself, and refused.
+        let same =
+            |known: &&mut Accepted| (known.letter, known.grantor) == (new.letter, new.grantor);
+        match once.iter_mut().find(same) {
+            Some(known) if known.record.is_empty() => known.record = new.record,
+            Some(_) => {}
+            None => once.push(new),
+        }
+    }
+    once
+}
+
+/// The first letter of a grant, from who it has to be. What the store has is not kept
+/// here.
 async fn letter(
     store: &Backend,
     vault: VaultId,
     identity: &Identity,
-    accepted: &Accepted,
-) -> Result<Share> {
+    mut accepted: Accepted,
+) -> Result<(Share, Accepted)> {
     let what = "the grant";
-    let record = store
-        .record(&accepted.letter.path(), Share::MAX_LENGTH)
-        .await?
-        .ok_or_else(|| Error::NotFound {
-            path: what.to_owned(),
-        })?;
-    let share = Share::open(identity, &vault, &accepted.letter, &record.bytes)
+    let path = accepted.letter.path();
+    match store.record(&path, Share::MAX_LENGTH).await {
+        Ok(Some(record)) => accepted.record = record.bytes.to_vec(),
+        // Some stores call what is absent forbidden.
+        Ok(None) | Err(Error::AccessDenied { .. }) if !accepted.record.is_empty() => {
+            let share = opened(vault, identity, &accepted)?;
+            return Ok((share, accepted));
+        }
+        Ok(None) => {
+            return Err(Error::NotFound {
+                path: what.to_owned(),
+            });
+        }
+        Err(error) => return Err(error),
+    }
+    let share = opened(vault, identity, &accepted)?;
+    accepted.record.clear();
+    Ok((share, accepted))
+}
+
+fn opened(vault: VaultId, identity: &Identity, accepted: &Accepted) -> Result<Share> {
+    let what = "the grant";
+    let share = Share::open(identity, &vault, &accepted.letter, &accepted.record)
         .map_err(|error| Error::core(error, what))?;
     let found = share.grantor().fingerprint();
     if found != accepted.grantor {

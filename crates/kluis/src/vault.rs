@@ -766,8 +766,13 @@ impl Vault {
     /// slot; only [`rotate_root`](Self::rotate_root) takes away what it knew.
     ///
     /// # Errors
-    /// As [`add_slot`](Self::add_slot).
+    /// As [`add_slot`](Self::add_slot); `InvalidInput` also for a card of X25519 alone
+    /// that is not [allowed](Recipient::allow_classical).
     pub async fn add_device(&self, device: &Recipient) -> Result<SlotId> {
+        // Before any request.
+        device
+            .check_suite()
+            .map_err(|error| Error::core(error, "the device"))?;
         let _one = self.0.changing.lock().await;
         let control = self.refresh().await?;
         let made = {

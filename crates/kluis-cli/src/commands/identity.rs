@@ -75,9 +75,7 @@ async fn export(session: &Session, file: Option<&Path>, out: Option<&Path>) -> R
     let Some(path) = out else {
         return print(session, &card, None, true);
     };
-    // A card is for everybody.
-    let create = |path: &Path| OpenOptions::new().write(true).create_new(true).open(path);
-    write_new(path, &card.to_armor(), create)?;
+    write_public(path, &card.to_armor())?;
     session.terminal.note(&format!(
         "the card was written to {}; hint: read the words of `kluis identity show` to whoever gets it",
         path.display()
@@ -170,8 +168,14 @@ fn qr(text: &str) -> String {
     }
 }
 
-fn exists(path: &Path) -> Failure {
+pub(super) fn exists(path: &Path) -> Failure {
     Failure::exists("the file exists already", "choose another name").at(path.display().to_string())
+}
+
+/// A new file of what is no secret.
+pub(super) fn write_public(path: &Path, text: &str) -> Result<()> {
+    let create = |path: &Path| OpenOptions::new().write(true).create_new(true).open(path);
+    write_new(path, text, create)
 }
 
 /// A new file, whole or not at all; an existing one is an error.

@@ -1,19 +1,21 @@
 //! `share`, `shares`, `revoke` and `accept`.
 
 use super::contacts::{find, untrusted};
-use super::identity::suite_name;
+use super::identity::{exists, suite_name, write_public};
 use crate::address::VaultPath;
 use crate::args::{Accept, Revoke, ShareArgs};
 use crate::exit::{Exit, Failure, Result};
 use crate::json::{GrantMessage, PrefixesMessage, TermsMessage};
-use crate::secrets::Secret;
+use crate::secrets::{Secret, read_public};
 use crate::session::{Opened, Session, as_member};
 use crate::store::Store;
 use crate::terminal::{Message, Output, confirm, rfc3339};
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use futures_util::TryStreamExt;
-use kluis::{Grant, Granted, Invitation, Past, Received, Terms, Trust};
+use kluis::{Address, Grant, GrantFile, Granted, Invitation, Past, Received, Terms, Trust};
 use serde_json::{Value, json};
+use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 use url::Url;
@@ -30,6 +32,9 @@ pub(super) async fn share(session: &Session, args: ShareArgs) -> Result<()> {
     if args.policy.is_some() && target.address.url().scheme() != "s3" {
         let message = "a policy is made for a vault on s3:// only";
         return Err(Failure::usage(message, "leave out --policy"));
+    }
+    if let Some(out) = args.out.as_deref().filter(|o| o.symlink_metadata().is_ok()) {
+        return Err(exists(out));
     }
     let opened = session.open_for(&path).await?;
     let contact = find(&opened, &args.contact)?;
@@ -63,6 +68,11 @@ pub(super) async fn share(session: &Session, args: ShareArgs) -> Result<()> {
             hint,
         ));
     }
+    let recipient = if args.allow_classical {
+        recipient.allow_classical()
+    } else {
+        recipient
+    };
     check_folder(session, &opened, &path).await?;
     let rights = describe(&terms);
     let words = contact.card().fingerprint();
@@ -79,6 +89,14 @@ pub(super) async fn share(session: &Session, args: ShareArgs) -> Result<()> {
     };
     let granted = granted.map_err(|e| Failure::from(e).at(path.to_string()))?;
     print_granted(session, &opened, &granted, args.policy.as_deref())?;
+    if let Some(out) = &args.out {
+        // The invitation is printed by now, so that nothing is lost if this fails.
+        let file = granted.file(&opened.address)?;
+        write_public(out, &file.to_armor())?;
+        session
+            .terminal
+            .note(&format!("the grant was written to {}", out.display()));
+    }
     session.terminal.note(&format!(
         "shared {path} with {name}: {rights}; grant {}; hint: hand the invitation over on a way that the provider does not control",
         granted.id
@@ -474,7 +492,7 @@ fn by_prefix<'a>(grants: &'a [Grant], id: &str) -> Result<&'a Grant> {
 pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
     let secrets = &session.common.secrets;
     secrets.check()?;
-    let (address, invitation) = Invitation::parse_at(&args.invitation)?;
+    let (address, invitation, grant) = offer(&args.offer)?;
     // The same store may have another address here.
     let mut target = match &session.common.vault {
         Some(given) => session.given(given).await?,
@@ -490,11 +508,13 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
     };
     let identity = open_identity(session, &file, &target).await?;
     let store = Store::open(target.address.url(), false)?;
-    let vault = session
-        .options(&target.address)
-        .open_as(store.objects.clone(), &identity, &invitation)
-        .await
-        .map_err(|e| as_member(e).at(target.label.clone()))?;
+    let options = session.options(&target.address);
+    let objects = store.objects.clone();
+    let vault = match &grant {
+        Some(file) => options.open_file(objects, &identity, file).await,
+        None => options.open_as(objects, &identity, &invitation).await,
+    };
+    let vault = vault.map_err(|e| as_member(e).at(target.label.clone()))?;
     let received = vault.received()?;
     let Some(received) = received.iter().find(|r| r.letter == invitation.letter()) else {
         let message = "the vault is your own; there is nothing to accept";
@@ -536,6 +556,30 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
         file.display()
     ));
     Ok(())
+}
+
+/// An invitation, or the file of a grant, which holds one.
+fn offer(argument: &OsStr) -> Result<(Address, Invitation, Option<GrantFile>)> {
+    let path = Path::new(argument);
+    if let Some(text) = argument.to_str().filter(|text| text.contains("://")) {
+        let (address, invitation) = Invitation::parse_at(text)?;
+        return Ok((address, invitation, None));
+    }
+    let shown = || path.display().to_string();
+    if argument != "-"
+        && path
+            .metadata()
+            .is_err_and(|e| e.kind() == ErrorKind::NotFound)
+    {
+        let message = "it is neither an invitation nor a file";
+        let hint = "give what `kluis share` printed, or the file that `kluis share --out` wrote";
+        return Err(Failure::usage(message, hint).at(shown()));
+    }
+    let text = read_public(path, GrantFile::MAX_TEXT, "a grant")?;
+    let file = GrantFile::from_armor(&text);
+    let file = file.map_err(|e| Failure::file(e, "a grant").at(shown()))?;
+    let (address, invitation) = Invitation::of_file(&file)?;
+    Ok((address, invitation, Some(file)))
 }
 
 async fn open_identity(

@@ -493,6 +493,7 @@ impl Draft<'_> {
         terms: Terms,
     ) -> Result<(GrantId, LetterName)> {
         terms.check()?;
+        recipient.check_suite()?;
         let own = self
             .tree()
             .mounted(folder.as_ref())

@@ -185,7 +185,7 @@ impl World {
         let card = self.people[person].card().clone();
         let decision = Decision::Share {
             folder: folder(at),
-            recipient: Recipient::trusted_on_first_use(card),
+            recipient: Recipient::trusted_on_first_use(card).allow_classical(),
             terms: Terms {
                 past,
                 ..Terms::reading()
@@ -440,7 +440,7 @@ fn mounts_and_revocations_of_orphans() {
     let card = world.people[1].card().clone();
     let mounted = next(Decision::Share {
         folder: folder("d"),
-        recipient: Recipient::trusted_on_first_use(card),
+        recipient: Recipient::trusted_on_first_use(card).allow_classical(),
         terms: Terms::reading(),
     });
     let mounted = mounted.unwrap().entry;

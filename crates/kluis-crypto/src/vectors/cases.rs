@@ -1260,7 +1260,7 @@ fn shared(file: &mut File) {
     let checked = anna.verified(&identity.card().fingerprint()).unwrap();
     let share = |folder: Option<VaultPath>, past| Decision::Share {
         folder,
-        recipient: checked.recipient().unwrap(),
+        recipient: checked.recipient().unwrap().allow_classical(),
         terms: Terms {
             past,
             ..Terms::reading()

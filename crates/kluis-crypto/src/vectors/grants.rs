@@ -29,7 +29,7 @@ impl Given {
 
 fn share(suite: IdentitySuite, folder: &str, past: Past) -> (Identity, Decision) {
     let identity = Identity::make(suite, 1).unwrap();
-    let recipient = Recipient::trusted_on_first_use(identity.card().clone());
+    let recipient = Recipient::trusted_on_first_use(identity.card().clone()).allow_classical();
     let decision = Decision::Share {
         folder: (!folder.is_empty()).then(|| VaultPath::parse(folder).unwrap()),
         recipient,
@@ -470,6 +470,56 @@ fn grants() {
             let name = format!("object {number}: {who} reads {object}");
             file.case(name, "object", inputs, expect);
         }
+        texts(&mut file, &id, &members[0], owner);
         check(&file);
     });
+}
+
+fn texts(file: &mut File, vault: &VaultId, given: &Given, grantor: &Identity) {
+    let fingerprint = grantor.card().fingerprint();
+    let grant = |address| GrantFile::new(address, *vault, given.name, fingerprint, &given.letter);
+    let text = grant("s3://bucket/vault").unwrap().to_armor();
+    let mut case = |name: &str, text: String, expect: &str| {
+        let name = format!("text: {name}");
+        file.case(name, "file", json!({ "text": text }), expect);
+    };
+    case("a grant", text.clone(), "ok");
+    let longest = format!("file:///{}", "é".repeat(2_044));
+    case("a long address", grant(&longest).unwrap().to_armor(), "ok");
+    case("in a mail", format!("Hi,\r\n\r\n{text}\r\nA."), "ok");
+    case("two grants", text.repeat(2), "invalid_input");
+    let card = text.replace("KLUIS GRANT", "KLUIS CARD");
+    case("of a card", card, "invalid_input");
+    let (begin, rest) = text.split_once('\n').unwrap();
+    let (_, end) = rest.trim_end().rsplit_once('\n').unwrap();
+    let mut armored = |name: &str, record: &[u8], expect: &str| {
+        let base64 = data_encoding::BASE64.encode(record);
+        case(name, format!("{begin}\n{base64}\n{end}\n"), expect);
+    };
+    let base64: String = rest.lines().filter(|line| *line != end).collect();
+    let record = data_encoding::BASE64.decode(base64.as_bytes()).unwrap();
+    armored("cut", &record[..record.len() - 1], "tampered");
+    armored("extended", &[&record[..], b"\0"].concat(), "tampered");
+    armored(
+        "another magic",
+        &[b"KLG1", &record[4..]].concat(),
+        "tampered",
+    );
+    let later = [b"KLF2", &record[4..]].concat();
+    armored("version 2", &later, "unsupported_format");
+    // The address begins with its length, 17.
+    let at = record.windows(5).position(|w| w == b"s3://").unwrap();
+    let changed = |at: usize, to: u8| {
+        let mut record = record.clone();
+        record[at] = to;
+        record
+    };
+    armored("no text", &changed(at - 1, 0x51), "tampered");
+    armored("not UTF-8", &changed(at, 0xff), "tampered");
+    armored("a control character", &changed(at, b'\t'), "tampered");
+    let empty = [&record[..at - 1], &[0x60], &record[at + 17..]].concat();
+    armored("no address", &empty, "tampered");
+    let letter = at + 17 + 3 * 17;
+    let empty = [&record[..letter], &[0x40]].concat();
+    armored("no letter", &empty, "tampered");
 }

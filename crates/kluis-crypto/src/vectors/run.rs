@@ -230,6 +230,15 @@ pub(super) fn run(file: &File, op: &str, fields: &[(String, Value)]) -> Outcome 
         ("grants", "open") => share(&case).map(|share| share_fields(&share)),
         ("grants", "follow") => follow(&case).map(|share| share_fields(&share)),
         ("grants" | "signed", "object") => shared_object(&case),
+        ("grants", "file") => GrantFile::from_armor(case.text("text")).map(|file| {
+            out(&[
+                ("address", json!(file.address())),
+                ("vault_id", hex(file.vault().as_bytes())),
+                ("letter_name", hex(&file.name().0)),
+                ("grantor", hex(file.grantor().as_bytes())),
+                ("letter", hex(file.letter())),
+            ])
+        }),
         ("names", "seal") => seal_names(&case),
         ("names", "open") => return open_names(&case),
         ("objects", "open") => object(&case),
