@@ -559,7 +559,7 @@ async fn who_keeps_access_by_another_road_is_named() {
             .vault
             .revoke(&[])
             .await
-            .and_then(|()| owner.vault.contact("x")),
+            .and_then(|_| owner.vault.contact("x")),
         "not_found",
         "",
     );

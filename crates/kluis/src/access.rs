@@ -4,7 +4,7 @@
 use crate::backend::stored;
 use crate::clock::now;
 use crate::control::HEADER;
-use crate::{Error, Result};
+use crate::{Error, Received, Result};
 use kluis_crypto::{
     Accepted, FolderNames, Header, Identity, Ledger, Position, Share, SlotId, StoredPath, Suite,
     Tree, VaultPath, VaultSecrets,
@@ -36,6 +36,8 @@ pub(crate) struct Member {
     pub(crate) accepted: Vec<Accepted>,
     /// Those of them that are in force, by the names that they have here.
     pub(crate) shares: BTreeMap<String, Share>,
+    /// Those that were taken back.
+    pub(crate) ended: Vec<Received>,
     pub(crate) head: Position,
 }
 
@@ -103,6 +105,18 @@ impl Control {
         match &self.access {
             Access::Owner(owner) => owner.secrets.identity(),
             Access::Member(member) => &member.identity,
+        }
+    }
+
+    /// # Errors
+    /// `AccessDenied` where everything that was accepted is taken back, unless that is
+    /// `allowed`.
+    pub(crate) fn check_ended(&self, allowed: bool) -> Result<()> {
+        match &self.access {
+            Access::Member(member) if member.shares.is_empty() && !allowed => {
+                Err(taken_back(member.ended.first().map_or("", |r| &r.name)))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -233,14 +247,26 @@ impl Member {
             Some((name, below)) => (name, Some(self::path(below)?)),
             None => (path.as_str(), None),
         };
-        let share = self.shares.get(name).ok_or_else(|| Error::NotFound {
-            path: path.as_str().to_owned(),
+        let share = self.shares.get(name).ok_or_else(|| {
+            if self.ended.iter().any(|ended| ended.name == name) {
+                return taken_back(name);
+            }
+            Error::NotFound {
+                path: path.as_str().to_owned(),
+            }
         })?;
         share
             .terms()
             .check_time(now())
             .map_err(|error| Error::core(error, path.as_str()))?;
         Ok((share, below))
+    }
+}
+
+/// What was shared under this name is not any more.
+pub(crate) fn taken_back(name: &str) -> Error {
+    Error::AccessDenied {
+        what: format!("what was shared as {name:?}: it was taken back"),
     }
 }
 

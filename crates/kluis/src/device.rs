@@ -255,6 +255,33 @@ impl Device {
     }
 }
 
+impl Device {
+    /// Forgets a grant that was accepted.
+    pub(crate) async fn forget(&self, name: &str) -> Result<()> {
+        let Self { state, address } = self.clone();
+        let gone = name.to_owned();
+        let forgotten = blocking(move || {
+            let Some(mut pins) = state.load(&address)? else {
+                return Ok(false);
+            };
+            let before = pins.accepted.len();
+            pins.accepted.retain(|accepted| accepted.name != gone);
+            let found = pins.accepted.len() < before;
+            if found {
+                state.save(&address, &pins)?;
+            }
+            Ok::<_, io::Error>(found)
+        });
+        if forgotten.await?? {
+            Ok(())
+        } else {
+            Err(Error::NotFound {
+                path: name.to_owned(),
+            })
+        }
+    }
+}
+
 fn newer(pinned: Position, seen: Position) -> Position {
     if pinned.sequence > seen.sequence {
         pinned

@@ -64,6 +64,7 @@ mod device;
 mod error;
 mod list;
 mod object;
+mod pin;
 mod read;
 mod reencrypt;
 mod sharing;
@@ -82,8 +83,11 @@ pub use kluis_crypto::{
 pub use list::{Listing, Unlisted};
 pub use object::{ObjectInfo, PutOptions};
 pub use object_store;
+pub use pin::LedgerPin;
 pub use read::Object;
 pub use reencrypt::{Receipt, Reencrypted};
-pub use sharing::{AccessPeriod, AccessStatement, Grant, Granted, Invitation, Prefixes, Received};
+pub use sharing::{
+    AccessPeriod, AccessStatement, Grant, Granted, Invitation, Prefixes, Received, Revoked,
+};
 pub use vault::{AddedSlot, FoundVault, SlotInfo, Vault, VaultOptions};
 pub use write::MAX_CONDITIONAL_STREAM;

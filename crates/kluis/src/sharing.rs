@@ -1,18 +1,18 @@
 //! Giving others access, seeing who has it, and taking it back. Everything that is
 //! decided here is one entry of the ledger (docs/FORMAT.md, sections 4 and 12).
 
-use crate::access::{Access, Control, Member, path};
+use crate::access::{Access, Control, Member, path, taken_back};
 use crate::backend::Backend;
 use crate::clock::from_micros;
 use crate::control::{self, Chain, ChainNames, FetchedLedger, Found, LEDGER, Made};
 use crate::vault::{Vault, VaultOptions};
-use crate::{Address, Error, Result};
+use crate::{Address, Error, LedgerPin, Result};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use kluis_crypto::{
     Accepted, Card, Contact, Decision, Entry, Fingerprint, GrantFile, GrantId, GrantRecord,
-    Identity, IdentitySuite, Ledger, LetterName, Pins, Recipient, Share, Terms, VaultId, VaultPath,
-    bundle_path,
+    Identity, IdentitySuite, Ledger, LetterName, Position, Recipient, Share, Terms, VaultId,
+    VaultPath, bundle_path,
 };
 use object_store::ObjectStore;
 use std::collections::BTreeMap;
@@ -281,6 +281,32 @@ pub struct Received {
     pub grantor: Fingerprint,
     /// What was given.
     pub terms: Terms,
+    /// Whether it was taken back.
+    pub ended: bool,
+}
+
+impl Received {
+    fn of(accepted: &Accepted, share: &Share, ended: bool) -> Self {
+        Self {
+            name: accepted.name.clone(),
+            id: share.id(),
+            letter: accepted.letter,
+            grantor: accepted.grantor,
+            terms: share.terms().clone(),
+            ended,
+        }
+    }
+}
+
+/// What taking access back came to, beside the [receipt](Vault::receipt).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Revoked {
+    /// The ledger with it: whoever opens the vault with this pin knows that it was
+    /// taken back, also if they keep no device state.
+    pub pin: LedgerPin,
+    /// What the same people still have access to, by other grants.
+    pub remaining: Vec<Grant>,
 }
 
 impl Vault {
@@ -430,7 +456,8 @@ impl Vault {
         Ok(grants)
     }
 
-    /// The grants by which somebody else than the owner has this vault open.
+    /// The grants by which somebody else than the owner has this vault open, and those
+    /// of them that were taken back.
     ///
     /// # Errors
     /// `AccessDenied` if the vault is locked.
@@ -441,15 +468,10 @@ impl Vault {
         };
         let received = |accepted: &Accepted| {
             let share = member.shares.get(&accepted.name)?;
-            Some(Received {
-                name: accepted.name.clone(),
-                id: share.id(),
-                letter: accepted.letter,
-                grantor: accepted.grantor,
-                terms: share.terms().clone(),
-            })
+            Some(Received::of(accepted, share, false))
         };
         let mut all: Vec<_> = member.accepted.iter().filter_map(received).collect();
+        all.extend(member.ended.iter().cloned());
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
     }
@@ -503,10 +525,25 @@ impl Vault {
     /// # Errors
     /// `NotFound`; `InvalidInput` where the same person keeps access by another grant
     /// on the same folder or one around it; `Conflict`; those of the store.
-    pub async fn revoke(&self, grants: &[GrantId]) -> Result<()> {
-        self.decide(Decision::Revoke(grants.to_vec()))
-            .await
-            .map(drop)
+    pub async fn revoke(&self, grants: &[GrantId]) -> Result<Revoked> {
+        let held = |control: &Control| {
+            let held = control.owner()?.ledger.grants();
+            let held = held.map(|grant| (grant.id(), grant.card().fingerprint()));
+            Ok::<_, Error>(held.collect::<BTreeMap<_, _>>())
+        };
+        let mut before = held(&*self.control()?)?;
+        if !grants.iter().all(|id| before.contains_key(id)) {
+            before = held(&*self.refresh().await?)?;
+        }
+        let (control, _) = self.decide(Decision::Revoke(grants.to_vec())).await?;
+        let people: Vec<_> = grants.iter().filter_map(|id| before.get(id)).collect();
+        let mut remaining: Vec<Grant> = control.owner()?.ledger.grants().map(Grant::of).collect();
+        remaining.retain(|grant| people.contains(&&grant.fingerprint));
+        remaining.sort_by_key(|grant| (grant.filed, grant.id));
+        Ok(Revoked {
+            pin: self.pin_of(&control),
+            remaining,
+        })
     }
 
     /// Appends an entry with a decision.
@@ -598,6 +635,19 @@ impl VaultOptions {
         self.open(store, Arc::clone(identity)).await
     }
 
+    /// Forgets a grant that was accepted on this device, under the name that it has here.
+    /// Makes no request; accepted again it is there again.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` without device state.
+    pub async fn forget_accepted(&self, name: &str) -> Result<()> {
+        let device = self
+            .device
+            .as_ref()
+            .ok_or_else(|| Error::invalid("this device keeps no state to forget a grant in"))?;
+        device.forget(name).await
+    }
+
     /// As [`open_as`](Self::open_as), with a grant as a file. The letter that lies in the
     /// store is preferred; where it does not have it that of the file is taken, and
     /// [`Vault::accept`] keeps it on the device. Where the vault lies is for the caller
@@ -626,7 +676,7 @@ pub(crate) async fn open(
     store: &Backend,
     found: Found,
     fetched: FetchedLedger,
-    pins: Option<Pins>,
+    seen: &[Position],
     (identity, accepted): (Arc<Identity>, Vec<Accepted>),
 ) -> Result<Control> {
     if accepted.is_empty() {
@@ -637,9 +687,9 @@ pub(crate) async fn open(
     }
     let accepted = each_once(accepted);
     let vault = found.header.vault();
-    if let Some(pins) = &pins {
+    for seen in seen {
         fetched
-            .check_descent(store, &found.header, &found.ledger_names, pins.ledger)
+            .check_descent(store, &found.header, &found.ledger_names, *seen)
             .await?;
     }
     let letters = accepted
@@ -655,8 +705,8 @@ pub(crate) async fn open(
     let mut known: Vec<Accepted> = Vec::new();
     let (letters, accepted): (Vec<_>, Vec<_>) = letters.into_iter().unzip();
     let mut shares = BTreeMap::new();
-    let mut ended = None;
-    for (accepted, share) in accepted.into_iter().zip(letters) {
+    let mut ended = Vec::new();
+    for (accepted, mut share) in accepted.into_iter().zip(letters) {
         let name = match &*accepted.name {
             "" => own_name(&share),
             name => name.to_owned(),
@@ -667,21 +717,20 @@ pub(crate) async fn open(
         } else {
             name
         };
-        match follow(store, share, &entries).await {
-            Ok(share) => {
+        match follow(store, &mut share, &entries).await {
+            Ok(()) => {
                 if shares.insert(name.clone(), share).is_some() {
                     return Err(Error::AlreadyExists { path: name });
                 }
                 known.push(Accepted { name, ..accepted });
             }
             // One that was taken back says nothing of the others.
-            Err(error @ Error::AccessDenied { .. }) => ended = Some(error),
+            Err(Error::AccessDenied { .. }) => {
+                let accepted = Accepted { name, ..accepted };
+                ended.push(Received::of(&accepted, &share, true));
+            }
             Err(error) => return Err(error),
         }
-    }
-    match ended {
-        Some(error) if shares.is_empty() => return Err(error),
-        _ => {}
     }
     Ok(Control {
         header: found.header,
@@ -689,6 +738,7 @@ pub(crate) async fn open(
             identity,
             accepted: known,
             shares,
+            ended,
             head: fetched.head(),
         }),
     })
@@ -763,7 +813,7 @@ fn opened(vault: VaultId, identity: &Identity, accepted: &Accepted) -> Result<Sh
 }
 
 /// Follows a share to the end of the ledger.
-async fn follow(store: &Backend, mut share: Share, entries: &[Entry]) -> Result<Share> {
+async fn follow(store: &Backend, share: &mut Share, entries: &[Entry]) -> Result<()> {
     let what = "the grant";
     let core = |error| Error::core(error, what);
     let head = share.head();
@@ -782,15 +832,11 @@ async fn follow(store: &Backend, mut share: Share, entries: &[Entry]) -> Result<
                 what: "the letters of a change of keys".to_owned(),
             })?;
         if !share.renew(&bundle.bytes).map_err(core)? {
-            return Err(Error::AccessDenied {
-                what: format!("what was shared as {:?}: it was taken back", share.name()),
-            });
+            return Err(taken_back(share.name()));
         }
     }
     if share.is_closed() {
-        return Err(Error::AccessDenied {
-            what: format!("what was shared as {:?}: it was taken back", share.name()),
-        });
+        return Err(taken_back(share.name()));
     }
-    Ok(share)
+    Ok(())
 }

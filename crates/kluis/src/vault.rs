@@ -4,7 +4,7 @@ use crate::clock::{Versions, from_micros, now};
 use crate::control::{self, Chain, ChainNames, FetchedLedger, Found, HEADER};
 use crate::device::{self, Device, DeviceState, blocking};
 use crate::read::Tails;
-use crate::{Address, Error, Result, sharing};
+use crate::{Address, Error, LedgerPin, Result, sharing};
 
 use kluis_crypto::{
     Accepted, Credential, Entry, Header, KdfCeiling, KdfParams, Ledger, Pins, Position, Recipient,
@@ -42,8 +42,10 @@ pub struct VaultOptions {
     kdf: KdfParams,
     ceiling: KdfCeiling,
     id: Option<VaultId>,
-    device: Option<Device>,
+    pin: Option<LedgerPin>,
+    pub(crate) device: Option<Device>,
     staleness: Staleness,
+    pub(crate) ended: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +105,24 @@ impl VaultOptions {
         self
     }
 
+    /// Opens the vault of this pin only, and no state of it in which the entry of the
+    /// pin does not stand in the ledger: `Stale` where the ledger ends before it, `Forked`
+    /// where it holds another in its place.
+    #[must_use]
+    pub fn pin(mut self, pin: LedgerPin) -> Self {
+        self.pin = Some(pin);
+        self
+    }
+
+    /// Opens a vault of somebody else also where everything that was accepted of it is
+    /// taken back, so that [`Vault::received`] tells what that was. Nothing of it can be
+    /// read.
+    #[must_use]
+    pub fn with_ended(mut self) -> Self {
+        self.ended = true;
+        self
+    }
+
     /// Remembers what this device has seen of the vault at an address, and
     /// refuses older states and other vaults there from then on. An id in the
     /// address counts as [`id`](Self::id).
@@ -141,6 +161,11 @@ impl VaultOptions {
             return Err(Error::AlreadyExists {
                 path: device.address.clone(),
             });
+        }
+        if self.pin.is_some() {
+            return Err(Error::invalid(
+                "a pin is of a vault that exists; leave it out to make a new one",
+            ));
         }
         let credential = credential.into();
         let (padded, suite, kdf) = (self.padded, self.suite, self.kdf);
@@ -209,7 +234,14 @@ impl VaultOptions {
             Some(device) => device.load().await?,
             None => None,
         };
-        let expected = self.id.or(pins.as_ref().map(|pins| pins.vault));
+        let pinned = self.pin.map(|pin| pin.vault);
+        let known = pins.as_ref().map(|pins| pins.vault);
+        let expected = pinned.or(self.id).or(known);
+        if let (Some(pinned), Some(id)) = (pinned, self.id.or(known))
+            && pinned != id
+        {
+            return Err(Error::other_vault(pinned, id));
+        }
         let mut found = Found::load(&store, expected).await?;
         let fetched = FetchedLedger::load(&store, &found.header, &found.ledger_names).await;
         if let Ok(ledger) = &fetched {
@@ -313,12 +345,20 @@ impl FoundVault {
 
     async fn unlock_once(self, credential: Arc<Credential>) -> Result<Vault> {
         // Whoever knows the card of an identity can make a vault that it opens.
-        let is_known = self.options.id.is_some() || self.pins.is_some();
+        let options = &self.options;
+        let is_known = options.id.is_some() || options.pin.is_some() || self.pins.is_some();
         if matches!(*credential, Credential::Identity(_)) && !is_known {
             return Err(Error::invalid(
                 "an identity opens only a vault that is known: give the address with its #id",
             ));
         }
+        // What the ledger has to hold.
+        let pins = self.pins.as_ref();
+        let seen: Vec<Position> = pins
+            .map(|pins| pins.ledger)
+            .into_iter()
+            .chain(options.pin.map(|pin| pin.position))
+            .collect();
         let (store, found) = (self.store, self.found);
         let (ceiling, header) = (self.options.ceiling, found.header.clone());
         let tried = Arc::clone(&credential);
@@ -331,15 +371,16 @@ impl FoundVault {
                 let kept = self.pins.iter().flat_map(|pins| pins.accepted.clone());
                 let accepted = kept.chain(self.options.accepted.clone()).collect();
                 let member = (Arc::clone(identity), accepted);
-                let control = sharing::open(&store, found, fetched, self.pins, member).await?;
+                let control = sharing::open(&store, found, fetched, &seen, member).await?;
+                control.check_ended(self.options.ended)?;
                 return Vault::assemble(store, self.options, control, self.looked).await;
             }
             (Err(error), _) => return Err(Error::core(error, HEADER)),
         };
         let fetched = self.fetched?;
-        if let Some(pins) = &self.pins {
+        for seen in seen {
             fetched
-                .check_descent(&store, &found.header, &found.ledger_names, pins.ledger)
+                .check_descent(&store, &found.header, &found.ledger_names, seen)
                 .await?;
         }
         let ledger = fetched.read(&found.header, &secrets)?;
@@ -436,6 +477,22 @@ impl Vault {
     /// The vault's id, to be pinned: see [`Address`].
     pub fn id(&self) -> VaultId {
         self.0.id
+    }
+
+    /// The newest entry of the ledger that this vault knows of, in one line, for
+    /// programs that keep no device state: see [`VaultOptions::pin`].
+    ///
+    /// # Errors
+    /// `AccessDenied` if the vault is locked.
+    pub fn pin(&self) -> Result<LedgerPin> {
+        Ok(self.pin_of(&*self.control()?))
+    }
+
+    pub(crate) fn pin_of(&self, control: &Control) -> LedgerPin {
+        LedgerPin {
+            vault: self.0.id,
+            position: control.head(),
+        }
     }
 
     /// Forgets every key, in this handle and its clones; calls that run keep
@@ -619,7 +676,13 @@ impl Vault {
     ) -> Result<Control> {
         let (found, fetched) = self.looked_up(known).await?;
         let again = (Arc::clone(&member.identity), member.accepted.clone());
-        sharing::open(&self.0.store, found, fetched, None, again).await
+        let mut control = sharing::open(&self.0.store, found, fetched, &[], again).await?;
+        // What was known stays known: it reads what was written with it.
+        control.check_ended(false)?;
+        if let Access::Member(again) = &mut control.access {
+            again.ended.extend(member.ended.iter().cloned());
+        }
+        Ok(control)
     }
 
     async fn refresh_from(
