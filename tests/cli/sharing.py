@@ -1,8 +1,12 @@
 """Owner, reader and writer, each a process with a home and credentials of their own."""
 
+import csv
+import io
 import os
 import re
+import shutil
 import stat
+import time
 
 from harness import S3, Terminal, golden, test, test_on_each_store
 
@@ -13,7 +17,7 @@ WRITE_RESTS_ON = ("kluis: this vault is not signed: whoever may read could also 
                   "only the store's credentials tell readers from writers")
 TAKEN_BACK = ("kluis: taken back: what is written from now on, by clients that know of it, is out of reach; what was "
               "written before stays readable to whoever has kept the keys and gets at the bytes, until it is written again; hint: end their "
-              "credentials of the store too")
+              "credentials of the store too, and give the pin above to programs that keep no state")
 
 
 class Person:
@@ -271,15 +275,23 @@ kluis: accept it needs a confirmation; hint: say it on a terminal, or give --yes
     # Bob is revoked.
     (grant,) = [g["id"] for g in w.kluis("shares", "--json").json() if g["to"] == "bob"]
     line = 'kluis: takes back ID TIME :photos to bob: read, for "the album"'
+    gets = "kluis: :photos and everything in it gets new keys, which go to eve"
     golden(w.kluis("revoke", grant, code=2), err=f"""
 {line}
+{gets}
 kluis: take :photos back from bob needs a confirmation; hint: say it on a terminal, or give --yes
 """)
     w.kluis("revoke", grant[:3], "--yes", code=2)
     golden(w.kluis("revoke", "ffffffff", "--yes", code=16), err="""
 kluis: no grant in force begins with ffffffff; hint: see `kluis shares`
 """)
-    golden(w.kluis("revoke", grant[:8], "--yes"), err=f"{line}\n{TAKEN_BACK}")
+    done = w.kluis("revoke", grant[:8], "--yes")
+    w.known[done.out.strip()] = "PIN"
+    left = re.search(r"at the most: (\d+) objects? \(", done.err)
+    assert int(left.group(1)) == len(w.kluis("ls", "-r", "photos").lines()), done.err
+    golden(done, out="PIN", err=f"{line}\n{gets}\n{TAKEN_BACK}\n" + done.err.splitlines()[-1])
+    dry = w.kluis("reencrypt", "-n", "photos").err
+    assert left.group(1) + " objects (" in dry, dry
     w.kluis("revoke", grant, "--yes", code=16)
     w.kluis("cp", "diary.txt", ":photos/new")
     golden(bob.kluis("cat", "photos/new", code=15), err="""
@@ -351,7 +363,7 @@ kluis: share the whole vault with bob needs a confirmation; hint: say it on a te
 kluis: $VAULT offers the folder "vault": read and write
 kluis: from WORDS-OF-THE-OWNER
 kluis: these are the words that its owner sees in `kluis identity show`: compare them
-kluis: a folder folder was accepted from this vault already; hint: give it another name with --as
+kluis: a folder folder was accepted from this vault already; hint: give it another name with --as, or forget the other with `kluis accept --forget`
 """)
     bob.accept(whole.out.strip(), "--as", "a/b", code=2)
     assert bob.accept(whole.out.strip()).out == ":vault\n"
@@ -363,17 +375,40 @@ kluis: a folder folder was accepted from this vault already; hint: give it anoth
     # One of two is taken back: what is left goes on, and the other is denied, not absent.
     ids = [g["id"] for g in w.kluis("shares", "--json").json()]
     assert "keeps" in w.kluis("revoke", ids[0], "--yes", code=2).err
-    golden(w.kluis("revoke", ids[1], "--yes", "--json"), out="""
+    done = w.kluis("revoke", ids[1], "--yes", "--json")
+    messages = done.json()
+    w.known[messages[1]["pin"]] = "PIN"
+    golden(done, out="""
 {"message_type":"grant","state":"revoked","id":"ID","path":"","to":"bob","fingerprint":"WORDS-OF-BOB","suite":"x-wing","write":true,"past":true,"given":"TIME"}
-""")
+{"message_type":"pin","pin":"PIN"}
+{"message_type":"receipt","path":"","objects":1,"bytes":1,"unknown":0,"ledger":5,"remaining":["ID"]}
+""", err='kluis: bob keeps ID TIME :new/folder to bob: read, from TIME')
+    assert messages[2]["remaining"] == [ids[0]], messages
     w.kluis("cp", "x", ":y")
     golden(bob.kluis("cat", "all/y", code=15), err="""
 kluis: :all/y: no access to what was shared as "all": it was taken back; hint: ask whoever shared it for a new invitation, and accept that
 """)
     bob.kluis("cp", ":all/new/folder/x", "z", code=15)
     assert bob.kluis("cat", "folder/x").out == "1"
-    assert "- :all was taken back\n" in bob.kluis("shares").out
-    assert '{"message_type":"grant","state":"ended","path":"all"}' in bob.kluis("shares", "--json").lines()
+    shown = bob.kluis("shares")
+    golden(shown, out="""
+ID :all from WORDS-OF-THE-OWNER: read and write; was taken back
+ID :folder from WORDS-OF-THE-OWNER: read, from TIME
+""")
+    ended, going_on = bob.kluis("shares", "--json").json()
+    assert (ended["state"], ended["path"], ended["id"]) == ("ended", "all", ids[1]), ended
+    assert going_on["state"] == "received", going_on
+    # What is over can be forgotten, without a password or a request.
+    nothing = {"KLUIS_PASSWORD_FILE": None}
+    golden(bob.kluis("accept", "--forget", "all", env=nothing), err="""
+kluis: all is forgotten on this device; hint: accept it again with its invitation
+""")
+    golden(bob.kluis("accept", "--forget", "all", env=nothing, code=16), err="""
+kluis: nothing was accepted from $VAULT as all; hint: see `kluis shares`
+""")
+    assert len(bob.kluis("shares").lines()) == 1
+    bob.kluis("accept", code=2)
+    bob.kluis("accept", "--forget", "all", invitation, code=2)
     for wrong in ("nothing", "file:///x#0", invitation[:-1], invitation + "/x"):
         bob.kluis("accept", wrong, code=2)
     for args in (["--until", "1999-13-01"], ["--from", "2026-02-01", "--until", "2026-01-01"], ["--policy"],
@@ -501,3 +536,218 @@ def what_was_revoked_is_written_again(w):
     assert "wrote 0 objects again" in w.kluis("reencrypt").err
     w.kluis("reencrypt", "nothing", code=16)
     bob.accept(invitation, code=15)
+
+
+@test_on_each_store
+def f13_a_pin_holds_a_vault_to_a_revocation(w):
+    w.new_vault()
+    bob, eve = Person(w, "bob").is_contact(), Person(w, "eve").is_contact()
+    w.write("a", "hello")
+    w.kluis("cp", "a", ":f/")
+    invitations = [w.kluis("share", "f", name).out.strip() for name in ("bob", "eve")]
+    eve.accept(invitations[1])
+    if w.store == "folder":
+        shutil.copytree(w.url, w.path("before"))
+    (bobs,) = [g["id"] for g in w.kluis("shares", "--json").json() if g["to"] == "bob"]
+    done = w.kluis("revoke", bobs, "--yes", "--no-receipt")
+    pin = done.out.strip()
+    assert re.fullmatch(r"[0-9a-f]{32}/\d+/[0-9a-f]{64}", pin) and "at the most" not in done.err, done.out
+    assert w.kluis("cat", "f/a", "--pin", pin).out == "hello"
+    assert eve.kluis("cat", "f/a", env={"KLUIS_PIN": pin}).out == "hello"
+    for wrong in ("nothing", pin + "/", pin.upper()):
+        w.kluis("ls", "--pin", wrong, code=2)
+        w.kluis("ls", env={"KLUIS_PIN": wrong}, code=2)
+    w.kluis("init", "./other", "--pin", pin, code=2)
+    url = w.kluis("init", "./other").out.strip().split("#")[0]
+    w.kluis("ls", "--vault", url, "--pin", pin, code=15)
+    if w.store != "folder":
+        return
+    # The provider goes back to before it, for a device that remembers nothing.
+    shutil.rmtree(w.url)
+    shutil.copytree(w.path("before"), w.url)
+    fresh = {"XDG_STATE_HOME": str(w.path("fresh"))}
+    assert w.kluis("cat", "f/a", env=fresh).out == "hello"
+    assert "an older state" in w.kluis("cat", "f/a", "--pin", pin, env=fresh, code=13).err
+    bob.kluis("accept", invitations[0], "--yes", "--pin", pin, code=13)
+    bob.kluis("accept", invitations[0], "--yes", env={"KLUIS_PIN": pin}, code=13)
+    bob.accept(invitations[0])
+
+
+@test
+def what_ended_alone_is_shown_too(w):
+    w.new_vault()
+    own_words(w)
+    bob = Person(w, "bob").is_contact()
+    bob.accept(w.kluis("share", "f", "bob", "--until", "2098-01-01").out.strip())
+    w.kluis("revoke", w.kluis("shares").out[:32], "--yes")
+    bob.kluis("ls", code=15)
+    golden(bob.kluis("shares"), out="""
+ID :f from WORDS-OF-THE-OWNER: read, until TIME; was taken back
+""")
+    bob.kluis("accept", "--forget", "f")
+    bob.kluis("shares", code=15)
+
+
+@test_on_each_store
+def a_device_opens_the_vault_and_is_removed(w):
+    w.new_vault()
+    phone, laptop = Person(w, "phone"), Person(w, "laptop").is_contact()
+    w.write("a", "hello")
+    w.kluis("cp", "a", ":a")
+    before = w.stored()
+    means = ("kluis: this lets whoever has the identity of {} open the vault in place of you: read, write, share and "
+             "revoke everything\nkluis: its words are {}\nkluis: compare them with those of `kluis identity show` on "
+             "the device")
+    golden(w.kluis("device", "enrol", "phone.card", code=2), err=means.format("phone.card", "WORDS-OF-PHONE") + """
+kluis: enrol phone.card needs a confirmation; hint: say it on a terminal, or give --yes
+""")
+    w.kluis("device", "enrol", "nobody", "--yes", code=16)
+    w.kluis("device", "enrol", "./nobody", "--yes", code=16)
+    w.kluis("device", "enrol", "a", "--yes", code=2)
+    assert w.stored() == before
+    done = w.kluis("device", "enrol", "phone.card", "--yes")
+    first = done.out.strip()
+    assert f"note {first} beside its name" in done.err and w.address.split("#")[1] in done.err, done.err
+    (second,) = w.kluis("device", "enrol", "laptop", "--yes", "--json").json()
+    assert (second["message_type"], second["kind"], second["current"]) == ("slot", "device", False), second
+    golden(w.kluis("device", "list"), out="ID TIME device\nID TIME device")
+    assert len(w.kluis("key", "list").lines()) == 3
+    # A device has the whole vault, by its identity and the address with its id.
+    for device in (phone, laptop):
+        device.env["KLUIS_VAULT"] = w.url
+        device.kluis("ls", code=2)  # without the #id: whoever knows the card could have made another vault
+        device.env["KLUIS_VAULT"] = w.address
+        golden(device.kluis("ls"), out="a")
+    assert [s["id"] for s in phone.kluis("device", "list", "--json").json() if s["current"]] == [first]
+    phone.kluis("cp", ":a", ":b")
+    Person(w, "bob").is_contact()
+    phone.kluis("share", "f", "bob")
+    # Removing says what it is not, and asks.
+    knows = ("kluis: this alone is housekeeping: the device has held the root key, and an old copy of the vault's header "
+             "still opens with its identity")
+    golden(w.kluis("device", "remove", first[:8], code=2), err=f"""
+kluis: removes the key slot of device ID; the other 2 stay as they are
+{knows}
+kluis: remove device ID needs a confirmation; hint: say it on a terminal, or give --yes
+""")
+    password = [s["id"] for s in w.kluis("key", "list", "--json").json() if s["kind"] == "password"][0]
+    w.kluis("device", "remove", password, "--yes", code=16)
+    w.kluis("device", "remove", "0", "--yes", code=2 if first.startswith("0") else 16)
+    done = w.kluis("device", "remove", first, "--yes", "-q")
+    assert "still knows what it knew; hint: if it was lost" in done.err and "`kluis key rotate`" in done.err, done.err
+    phone.kluis("ls", code=15)
+    assert laptop.kluis("cat", "a").out == "hello"
+    # Which locks out every other device as well.
+    w.kluis("key", "rotate", "--yes")
+    laptop.kluis("ls", code=15)
+    golden(w.kluis("device", "list"))
+    assert w.kluis("cat", "b").out == "hello"
+
+
+@test
+def k04_a_classical_device_is_refused(w):
+    w.new_vault()
+    Person(w, "old", "--classical")
+    before = w.stored()
+    assert "x25519 alone" in w.kluis("device", "enrol", "old.card", "--yes", code=15).err
+    assert w.stored() == before
+    done = w.kluis("device", "enrol", "old.card", "--yes", "--allow-classical", "-q")
+    assert "sealed with x25519 alone" in done.err, done.err
+
+
+@test
+def an_unverified_contact_is_no_device(w):
+    w.new_vault()
+    Person(w, "bob")
+    w.kluis("contact", "add", "bob", "bob.card")
+    w.kluis("device", "enrol", "bob", "--yes", code=15)
+
+
+@test
+def who_had_access_is_told(w):
+    w.new_vault()
+    bob, eve = Person(w, "bob").is_contact(), Person(w, "eve").is_contact()
+    w.kluis("contact", "add", "=cmd|'/c'!A1", "bob.card")
+    w.kluis("contact", "verify", "=cmd|'/c'!A1", *bob.words.split())
+    golden(w.kluis("access"), err="kluis: nobody else than the owner has access to anything in the vault, by what the "
+                                  "ledger holds up to entry 6")
+    w.kluis("share", "a/b", "bob", "--write", "--purpose", 'the "audit", 1st')
+    w.kluis("share", ":", "eve", "--yes", "--from-now", "--from", "2020-01-01", "--until", "2098-01-01")
+    w.kluis("share", "a/b/c", "=cmd|'/c'!A1", "--purpose=-1+1")
+    w.kluis("share", "later", "bob", "--from", "2097-01-01")
+    table = w.kluis("access", "a/b/x").lines()
+    assert table[0].split() == ["to", "fingerprint", "kind", "path", "rights", "from", "until", "given", "given", "by",
+                                "entry", "by", "suite", "purpose"], table
+    assert len(table) == 3 and table[1].startswith("bob  ") and table[2].startswith("eve  "), table
+    starts = [[line.index(word) for word in words] for line, words in zip(
+        table, (("fingerprint", "kind", "path"), (bob.words, "folder", ":a/b"), (eve.words, "vault", ":  ")))]
+    assert starts[0] == starts[1] == starts[2], table
+    (bobs,) = [g["id"] for g in w.kluis("shares", "--json").json() if g["path"] == "a/b"]
+    # The same person's keys have another road on the folder in it: both go.
+    w.kluis("revoke", bobs, "--yes", "-q")
+    now = w.kluis("access", "a/b/c", "--json").json()
+    assert [(m["message_type"], m.get("to"), m.get("kind")) for m in now] == [
+        ("access", "eve", "vault"), ("access", "=cmd|'/c'!A1", "folder"), ("statement", None, None)], now
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    then = w.kluis("access", "a/b/c", "--from", day, "--until", day, "--json").json()
+    assert [m.get("to") for m in then] == ["bob", "eve", "=cmd|'/c'!A1", None], then
+    first = then[0]
+    assert first["id"] == bobs and first["write"] and first["ended_by_entry"] == 11, first
+    assert first["given_by_entry"] == 7 and first["by"] == "owner" and first["purpose"] == 'the "audit", 1st', first
+    assert then[-1]["ledger"] == 11 and then[-1]["items"] == 3, then
+    assert [m.get("to") for m in w.kluis("access", "--until", "2019-12-31", "--json").json()] == [None]
+    assert [m.get("to") for m in w.kluis("access", "later", "--until", "2098-01-01", "--json").json()] == [
+        "eve", "bob", None]
+    assert [m.get("to") for m in w.kluis("access", "later", "--json").json()] == ["eve", None]
+    # RFC 4180, and no formula for a spreadsheet.
+    done = w.kluis("access", "a/b/c", "--from", day, "--csv")
+    assert done.out.endswith("\r\n") and done.out.count("\r\n") == done.out.count("\n") == 4, done.out
+    rows = list(csv.DictReader(io.StringIO(done.out_bytes.decode(), newline="")))
+    assert [row["to"] for row in rows] == ["bob", "eve", "'=cmd|'/c'!A1"], rows
+    assert [row["purpose"] for row in rows] == ['the "audit", 1st', "", "'-1+1"], rows
+    assert [row["rights"] for row in rows] == ["read and write", "read, nothing of the past", "read"], rows
+    assert rows[0]["ended"] and not rows[1]["ended"] and rows[1]["until"] == "2098-01-01T23:59:59.999999Z", rows
+    assert rows[0]["fingerprint"] == bob.words and rows[0]["kind"] == "folder" and rows[0]["path"] == ":a/b", rows
+    for wrong in (["--csv", "--json"], ["--from", "x"], ["--from", "2026-02-01", "--until", "2026-01-01"], ["a//b"]):
+        w.kluis("access", *wrong, code=2)
+
+
+@test
+def an_identity_is_imported(w):
+    w.kluis("identity", "new", "me.id")
+    words = w.kluis("identity", "show", "me.id").out
+    made = w.read("me.id")
+    assert w.kluis("identity", "import", "me.id", "copy.id").out == words
+    assert w.read("copy.id") == made and stat.S_IMODE(w.path("copy.id").stat().st_mode) == 0o600
+    # From a mail, on stdin; the password has to be its own.
+    mail = b"Hi,\n\n" + made + b"\nB."
+    w.write("other", "another password\n")
+    other = {"KLUIS_PASSWORD_FILE": str(w.path("other"))}
+    w.kluis("identity", "import", "-", "mail.id", stdin=mail, env=other, code=12)
+    assert not w.path("mail.id").exists()
+    w.kluis("identity", "import", "-", "mail.id", stdin=mail)
+    assert w.read("mail.id") == made
+    # Under a new password.
+    (told,) = w.kluis("identity", "import", "me.id", "new.id", "--new-password-file", "other", "--json").json()
+    assert told["fingerprint"] == words.strip() and told["file"] == "new.id", told
+    w.kluis("identity", "import", "new.id", "again.id", code=12)
+    w.kluis("identity", "import", "new.id", "again.id", env=other)
+    # What is there is replaced only when that is said, and what is no identity never gets in.
+    w.kluis("identity", "new", "you.id")
+    yours = w.read("you.id")
+    done = w.kluis("identity", "import", "me.id", "you.id", code=2)
+    assert "you.id exists: the identity " in done.err and w.read("you.id") == yours, done.err
+    w.kluis("identity", "import", "me.id", "you.id", "--yes", env=other, code=12)
+    assert w.read("you.id") == yours
+    w.kluis("identity", "import", "me.id", "you.id", "--yes")
+    assert w.read("you.id") == made and stat.S_IMODE(w.path("you.id").stat().st_mode) == 0o600
+    assert not [p for p in w.dir.iterdir() if ".new-" in p.name]
+    card = w.kluis("identity", "export", "me.id").out
+    first = made.decode().splitlines()[2]
+    for damaged, code in ((card, 2), ("", 2), (made.decode() * 2, 2), (made.decode().replace(first, "A" * 64), 13)):
+        w.write("damaged", damaged)
+        w.kluis("identity", "import", "damaged", "x.id", code=code)
+    w.kluis("identity", "import", "nothing", "x.id", code=16)
+    for wrong in (["--kdf", "desktop"], ["--new-keyfile", "k"], ["--new-password-file", "other", "--new-password-fd", "0"]):
+        w.kluis("identity", "import", "me.id", "x.id", *wrong, code=2)
+    assert not w.path("x.id").exists()

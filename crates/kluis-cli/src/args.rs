@@ -36,6 +36,10 @@ pub(crate) struct Common {
     pub(crate) vault: Option<OsString>,
     #[command(flatten)]
     pub(crate) secrets: Secrets,
+    /// Open no state of the vault that does not hold this ledger entry, as `kluis revoke` prints
+    /// it; for programs that keep no state. Otherwise KLUIS_PIN
+    #[arg(long, global = true, value_name = "LINE", help_heading = "Vault")]
+    pub(crate) pin: Option<String>,
     /// Only errors
     #[arg(
         short,
@@ -142,6 +146,9 @@ pub(crate) enum Verb {
     /// Manage what opens the vault: passwords, keyfiles, recovery phrases
     #[command(subcommand)]
     Key(Key),
+    /// Manage the devices that open the vault with an identity of their own
+    #[command(subcommand)]
+    Device(Device),
     /// Export or restore the vault's header, whose loss would lose everything
     #[command(subcommand)]
     Recovery(Recovery),
@@ -159,10 +166,15 @@ pub(crate) enum Verb {
     Share(ShareArgs),
     /// List what was shared: with whom, or with whom it was shared from
     Shares,
+    /// Say who can read or write a path, or who could between two dates
+    ///
+    /// From the ledger alone: no object is looked at.
+    Access(Access),
     /// Take access back
     ///
-    /// What is written from then on, by clients that know of it, is out of reach. What was written before stays readable to
-    /// whoever has the keys and gets at the bytes, until it is written again.
+    /// What is written from then on, by clients that know of it, is out of reach. What was written
+    /// before stays readable to whoever has the keys and gets at the bytes, until it is written
+    /// again: the receipt counts it. Prints a pin, for --pin of programs that keep no state.
     Revoke(Revoke),
     /// Write again what can still be read with keys of before
     ///
@@ -356,6 +368,36 @@ pub(crate) enum Key {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Device {
+    /// Let a device open the vault with its identity, in place of a password
+    Enrol {
+        /// The card of its identity, as a file or `-`, or a contact
+        #[arg(value_name = "CARD|CONTACT")]
+        device: String,
+        /// Also if its identity is of X25519 alone, although the key slot can be recorded today and
+        /// opened by a quantum computer later
+        #[arg(long)]
+        allow_classical: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// List the key slots of devices
+    List,
+    /// Remove the key slot of a device
+    ///
+    /// One that was lost has held the root key: only `kluis key rotate` locks it out, with a new
+    /// root key, signing key, identity and epochs.
+    Remove {
+        /// Its id, or enough of its beginning
+        id: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Recovery {
     /// Write the recovery kit: the vault's header as text. It still needs the password
     Export {
@@ -382,6 +424,23 @@ pub(crate) enum IdentityVerb {
         classical: bool,
         #[command(flatten)]
         kdf: KdfArgs,
+    },
+    /// Keep an identity that was made elsewhere, in a new file
+    ///
+    /// Its password is asked for and has to be the right one; --new-password-file and its like put
+    /// the new file under another.
+    Import {
+        /// What `identity new` wrote, or `-` for stdin
+        source: PathBuf,
+        /// The new file
+        file: PathBuf,
+        #[command(flatten)]
+        new: NewSecrets,
+        #[command(flatten)]
+        kdf: KdfArgs,
+        /// Do not ask before an existing file is replaced
+        #[arg(long)]
+        yes: bool,
     },
     /// Show the fingerprint: 12 words, and on a terminal a QR code of them
     Show {
@@ -472,10 +531,29 @@ pub(crate) struct ShareArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Access {
+    /// A folder or an object [default: anything in the vault]
+    pub(crate) path: Option<OsString>,
+    /// Who could from TIME on, a date or RFC 3339 [default: from the beginning, with --until]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Who could up to TIME [default: until now, with --from]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// As CSV, for a spreadsheet
+    #[arg(long)]
+    pub(crate) csv: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Revoke {
     /// The grants, by their ids or enough of their beginnings
     #[arg(required = true, value_name = "GRANT")]
     pub(crate) grants: Vec<String>,
+    /// Do not count what can still be read, for folders of very many objects: the header of each
+    /// is read for it. `kluis reencrypt --dry-run` counts it later
+    #[arg(long)]
+    pub(crate) no_receipt: bool,
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,
@@ -493,8 +571,11 @@ pub(crate) struct Reencrypt {
 #[derive(Debug, Args)]
 pub(crate) struct Accept {
     /// What `kluis share` printed, or the FILE that `share --out` wrote; `-` for stdin
-    #[arg(value_name = "INVITATION|FILE")]
-    pub(crate) offer: OsString,
+    #[arg(value_name = "INVITATION|FILE", required_unless_present = "forget")]
+    pub(crate) offer: Option<OsString>,
+    /// Forget what was accepted from the vault under NAME instead, on this device alone
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["offer", "name"])]
+    pub(crate) forget: Option<String>,
     /// The name that the folder gets here [default: its own]
     #[arg(long = "as", value_name = "NAME")]
     pub(crate) name: Option<String>,

@@ -63,6 +63,25 @@ pub(crate) enum Message<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         policy: Option<&'a serde_json::Value>,
     },
+    Access(Box<AccessMessage<'a>>),
+    Statement {
+        path: &'a str,
+        from: Option<String>,
+        until: Option<String>,
+        ledger: u64,
+        items: usize,
+    },
+    Pin {
+        pin: &'a str,
+    },
+    Receipt {
+        path: &'a str,
+        objects: u64,
+        bytes: u64,
+        unknown: u64,
+        ledger: u64,
+        remaining: Vec<String>,
+    },
     Progress {
         bytes_done: u64,
         bytes_total: Option<u64>,
@@ -112,6 +131,32 @@ pub(crate) struct TermsMessage<'a> {
     pub(crate) from: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) until: Option<String>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) purpose: &'a str,
+}
+
+/// Who could read or write something, and from when to when.
+#[derive(Debug, Serialize)]
+pub(crate) struct AccessMessage<'a> {
+    pub(crate) id: String,
+    pub(crate) to: &'a str,
+    pub(crate) fingerprint: String,
+    pub(crate) suite: &'a str,
+    pub(crate) kind: &'a str,
+    /// Empty for the whole vault.
+    pub(crate) path: &'a str,
+    pub(crate) write: bool,
+    pub(crate) past: bool,
+    pub(crate) from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<String>,
+    pub(crate) given: Option<String>,
+    pub(crate) given_by_entry: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ended: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ended_by_entry: Option<u64>,
+    pub(crate) by: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub(crate) purpose: &'a str,
 }

@@ -161,8 +161,19 @@ impl Secrets {
         config: Option<&VaultConfig>,
         given: &GivenPassword,
     ) -> Result<Arc<Identity>> {
-        let shown = path.display().to_string();
         let file = read_identity(path)?;
+        let shown = path.display().to_string();
+        self.unseal_identity(file, &shown, config, given).await
+    }
+
+    /// As `open_identity`, of a file that was read.
+    pub(crate) async fn unseal_identity(
+        &self,
+        file: IdentityFile,
+        shown: &str,
+        config: Option<&VaultConfig>,
+        given: &GivenPassword,
+    ) -> Result<Arc<Identity>> {
         let question = format!("Password of the identity file {shown}: ");
         let password = self.password(&question, config, given).await?;
         let open = move || file.open(&Password::new(&password), KdfCeiling::default());

@@ -7,7 +7,7 @@ use crate::exit::{Exit, Failure, Result};
 use crate::secrets::{GivenPassword, Secret};
 use crate::store::Store;
 use crate::terminal::Terminal;
-use kluis::{Address, DeviceState, FileState, Vault, VaultOptions};
+use kluis::{Address, FileState, Vault, VaultOptions};
 use rustix::fs::Mode;
 use std::ffi::{OsStr, OsString};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,22 +58,6 @@ pub(crate) fn as_member(error: kluis::Error) -> Failure {
             .clone_into(&mut failure.hint);
     }
     failure
-}
-
-/// Those of the accepted grants that are not in force any more.
-async fn ended(vault: &Vault, address: &Address) -> Result<Vec<String>> {
-    let received = vault.received()?;
-    let Some(state) = device_state().filter(|_| !received.is_empty()) else {
-        return Ok(Vec::new());
-    };
-    let url = address.url().to_string();
-    let load = tokio::task::spawn_blocking(move || state.load(&url)).await;
-    let pins = load
-        .map_err(|_| Failure::interrupted())?
-        .map_err(|e| Failure::io("cannot use what this device remembers", &e))?;
-    let accepted = pins.into_iter().flat_map(|pins| pins.accepted);
-    let gone = accepted.filter(|accepted| !received.iter().any(|r| r.letter == accepted.letter));
-    Ok(gone.map(|accepted| accepted.name).collect())
 }
 
 /// One run of the command.
@@ -220,9 +204,12 @@ impl Session {
     /// Opens it: looks whether the right vault is there, asks for the password, runs
     /// Argon2id once.
     pub(crate) async fn open(&self, target: &Target) -> Result<Opened> {
+        self.open_with(target, self.options(&target.address)?).await
+    }
+
+    async fn open_with(&self, target: &Target, options: VaultOptions) -> Result<Opened> {
         let store = Store::open(target.address.url(), false)?;
         let failed = |e| Failure::from(e).at(target.label.clone());
-        let options = self.options(&target.address);
         let found = options.find(store.objects.clone()).await.map_err(failed)?;
         let secret = self
             .common
@@ -234,7 +221,8 @@ impl Session {
             Secret::Identity(_) => as_member(error).at(target.label.clone()),
             _ => failed(error),
         })?;
-        let ended = ended(&vault, &target.address).await?;
+        let received = vault.received()?.into_iter();
+        let ended = received.filter(|r| r.ended).map(|r| r.name).collect();
         Ok(Opened {
             vault,
             store,
@@ -248,6 +236,13 @@ impl Session {
     pub(crate) async fn open_default(&self) -> Result<Opened> {
         let target = self.default_target().await?;
         self.open(&target).await
+    }
+
+    /// As `open_default`, also where everything that was accepted is taken back.
+    pub(crate) async fn open_with_ended(&self) -> Result<Opened> {
+        let target = self.default_target().await?;
+        let options = self.options(&target.address)?;
+        self.open_with(&target, options.with_ended()).await
     }
 
     /// The vault that a path is in.
@@ -276,13 +271,18 @@ impl Session {
         Ok(opened)
     }
 
-    /// With the id of the address and the pins of this device.
-    pub(crate) fn options(&self, address: &Address) -> VaultOptions {
+    /// With the id of the address, the pins of this device, and that of flag or
+    /// environment.
+    pub(crate) fn options(&self, address: &Address) -> Result<VaultOptions> {
         let mut options = VaultOptions::new();
         if let Some(id) = address.id() {
             options = options.id(id);
         }
-        match device_state() {
+        let environment = || std::env::var("KLUIS_PIN").ok().filter(|v| !v.is_empty());
+        if let Some(pin) = self.common.pin.clone().or_else(environment) {
+            options = options.pin(pin.parse()?);
+        }
+        Ok(match device_state() {
             Some(state) => options.device_state(Arc::new(state), address),
             None => {
                 self.terminal.warn(
@@ -290,7 +290,7 @@ impl Session {
                 );
                 options
             }
-        }
+        })
     }
 }
 

@@ -1,11 +1,11 @@
 //! `identity`: what others share with.
 
-use crate::args::{IdentityVerb, Kdf, KdfArgs};
+use crate::args::{IdentityVerb, Kdf, KdfArgs, NewSecrets};
 use crate::exit::{Failure, Result};
-use crate::secrets::{create_private, read_identity, read_public};
+use crate::secrets::{Secret, create_private, read_identity, read_public};
 use crate::session::Session;
-use crate::terminal::{Message, Output, rfc3339};
-use kluis::{Card, Identity, IdentityFile, IdentitySuite, KdfParams, Password};
+use crate::terminal::{Message, Output, confirm, rfc3339};
+use kluis::{Card, Identity, IdentityFile, IdentitySuite, Password};
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use std::fs::OpenOptions;
@@ -20,6 +20,13 @@ pub(super) async fn identity(session: &Session, verb: IdentityVerb) -> Result<()
             classical,
             kdf,
         } => new(session, &file, classical, &kdf).await,
+        IdentityVerb::Import {
+            source,
+            file,
+            new,
+            kdf,
+            yes,
+        } => import(session, &source, &file, (&new, &kdf), yes).await,
         IdentityVerb::Show { file } => show(session, file.as_deref()).await,
         IdentityVerb::Export { file, out } => {
             export(session, file.as_deref(), out.as_deref()).await
@@ -40,11 +47,7 @@ async fn new(session: &Session, file: &Path, classical: bool, kdf: &KdfArgs) -> 
     } else {
         IdentitySuite::XWing
     };
-    let params = match kdf.kdf.unwrap_or(Kdf::Mobile) {
-        Kdf::Mobile => KdfParams::MOBILE,
-        Kdf::Desktop => KdfParams::DESKTOP,
-        Kdf::Paranoid => KdfParams::PARANOID,
-    };
+    let params = super::keys::params(kdf.kdf.unwrap_or(Kdf::Mobile));
     let made = tokio::task::spawn_blocking(move || {
         let identity = Identity::make(suite, now())?;
         let sealed = IdentityFile::seal(&identity, &Password::new(&password), params)?;
@@ -61,6 +64,79 @@ async fn new(session: &Session, file: &Path, classical: bool, kdf: &KdfArgs) -> 
         "the identity is ready; hint: keep a copy of the file, nobody can make it again; give others the card of `kluis identity export`, and read these words to them",
     );
     Ok(())
+}
+
+/// An identity that was made elsewhere, under the password that it has or a new one.
+async fn import(
+    session: &Session,
+    source: &Path,
+    path: &Path,
+    (new, kdf): (&NewSecrets, &KdfArgs),
+    yes: bool,
+) -> Result<()> {
+    let secrets = &session.common.secrets;
+    secrets.check()?;
+    new.check()?;
+    if new.new_keyfile.is_some() {
+        let message = "an identity file is protected by a password alone";
+        return Err(Failure::usage(message, "leave out --new-keyfile"));
+    }
+    if kdf.kdf.is_some() && !new.is_given() {
+        let message = "another cost needs a new password of the file";
+        return Err(Failure::usage(message, "give --new-password-file too"));
+    }
+    let file = read_identity(source)?;
+    // Before a password is asked for.
+    let exists = path.symlink_metadata().is_ok();
+    if exists {
+        let what = match read_identity(path) {
+            Ok(known) => format!("the identity {}", known.card().fingerprint()),
+            Err(_) => "what is in it".to_owned(),
+        };
+        let line = format!("{} exists: {what} would be lost with it", path.display());
+        session.terminal.before_asking(&line, yes);
+        confirm(&format!("replace {}", path.display()), yes).await?;
+    }
+    let card = file.card().clone();
+    let armor = file.to_armor();
+    let identity = secrets
+        .unseal_identity(file, &source.display().to_string(), None, session.cache())
+        .await?;
+    let armor = if new.is_given() {
+        let Secret::Password(password) = new.read(None).await? else {
+            return Err(Failure::interrupted());
+        };
+        let params = super::keys::params(kdf.kdf.unwrap_or(Kdf::Mobile));
+        let seal = move || IdentityFile::seal(&identity, &Password::new(&password), params);
+        let sealed = tokio::task::spawn_blocking(seal).await;
+        let sealed = sealed.map_err(|_| Failure::interrupted())?;
+        sealed.map_err(Failure::core)?.to_armor()
+    } else {
+        armor
+    };
+    if exists {
+        replace_private(path, &armor)?;
+    } else {
+        write_new(path, &armor, create_private)?;
+    }
+    print(session, &card, Some(path.display().to_string()), false)?;
+    session.terminal.note(&format!(
+        "the identity is in {}; hint: keep a copy of the file, nobody can make it again",
+        path.display()
+    ));
+    Ok(())
+}
+
+/// In place of an existing file, whole or not at all.
+fn replace_private(path: &Path, text: &str) -> Result<()> {
+    let mut staged = path.as_os_str().to_owned();
+    staged.push(format!(".new-{}", std::process::id()));
+    let staged = Path::new(&staged);
+    write_new(staged, text, create_private)?;
+    std::fs::rename(staged, path).map_err(|e| {
+        let _ = std::fs::remove_file(staged);
+        Failure::io(format!("cannot write {}", path.display()), &e)
+    })
 }
 
 const CLASSICAL: &str = "X25519 alone: what is shared with this identity can be recorded today and read by a quantum computer later; whoever shares with it has to give --allow-classical";

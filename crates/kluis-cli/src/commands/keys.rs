@@ -7,12 +7,14 @@ use crate::secrets::{Secret, create_private, read_or_make_keyfile};
 use crate::session::{Opened, Session, Target, device_state};
 use crate::store::Store;
 use crate::terminal::{Message, Output, confirm, rfc3339};
-use kluis::{Address, DeviceState, KdfParams, RecoveryKit, RecoveryPhrase, SlotKind, Vault};
+use kluis::{
+    Address, DeviceState, KdfParams, RecoveryKit, RecoveryPhrase, SlotInfo, SlotKind, Vault,
+};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use zeroize::Zeroizing;
 
-fn params(kdf: Kdf) -> KdfParams {
+pub(super) fn params(kdf: Kdf) -> KdfParams {
     match kdf {
         Kdf::Mobile => KdfParams::MOBILE,
         Kdf::Desktop => KdfParams::DESKTOP,
@@ -51,7 +53,7 @@ pub(super) async fn init(session: &Session, args: Init) -> Result<()> {
     let secret = session.common.secrets.create(&target.label).await?;
     let store = Store::open(target.address.url(), true)?;
     let vault = session
-        .options(&target.address)
+        .options(&target.address)?
         .padded(args.padded)
         .signed(args.signed)
         .kdf(args.kdf.kdf.map(params).unwrap_or_default())
@@ -71,7 +73,7 @@ pub(super) async fn init(session: &Session, args: Init) -> Result<()> {
 async fn is_free(session: &Session, target: &Target, forget: bool) -> Result<()> {
     let found = match Store::open(target.address.url(), false) {
         Ok(store) => {
-            let options = session.options(&target.address);
+            let options = session.options(&target.address)?;
             let found = options.find(store.objects).await;
             found.map(drop).map_err(Failure::from)
         }
@@ -176,31 +178,34 @@ async fn list(session: &Session) -> Result<()> {
     let opened = session.open_default().await?;
     let mut out = Output::new();
     for slot in opened.vault.slots()? {
-        let created = rfc3339(slot.created);
-        if session.terminal.json() {
-            out.message(&Message::Slot {
-                id: slot.id.to_string(),
-                kind: kind_name(slot.kind).to_owned(),
-                created,
-                kdf_memory_kib: slot.kdf.map(KdfParams::memory_kib),
-                kdf_passes: slot.kdf.map(KdfParams::passes),
-                current: slot.current,
-            })?;
-            continue;
-        }
-        let cost = slot
-            .kdf
-            .map(|k| format!(", {} MiB, {} passes", k.memory_kib() >> 10, k.passes()));
-        out.line(&format!(
-            "{} {} {}{}{}",
-            slot.id,
-            created.as_deref().unwrap_or("-"),
-            kind_name(slot.kind),
-            cost.unwrap_or_default(),
-            if slot.current { " (in use)" } else { "" },
-        ))?;
+        print_slot(session, &mut out, &slot)?;
     }
     out.finish()
+}
+
+pub(super) fn print_slot(session: &Session, out: &mut Output, slot: &SlotInfo) -> Result<()> {
+    let created = rfc3339(slot.created);
+    if session.terminal.json() {
+        return out.message(&Message::Slot {
+            id: slot.id.to_string(),
+            kind: kind_name(slot.kind).to_owned(),
+            created,
+            kdf_memory_kib: slot.kdf.map(KdfParams::memory_kib),
+            kdf_passes: slot.kdf.map(KdfParams::passes),
+            current: slot.current,
+        });
+    }
+    let cost = slot
+        .kdf
+        .map(|k| format!(", {} MiB, {} passes", k.memory_kib() >> 10, k.passes()));
+    out.line(&format!(
+        "{} {} {}{}{}",
+        slot.id,
+        created.as_deref().unwrap_or("-"),
+        kind_name(slot.kind),
+        cost.unwrap_or_default(),
+        if slot.current { " (in use)" } else { "" },
+    ))
 }
 
 fn kind_name(kind: SlotKind) -> &'static str {
@@ -265,21 +270,7 @@ fn print_phrase(session: &Session, words: &Zeroizing<String>) -> Result<()> {
 async fn remove(session: &Session, id: &str, yes: bool) -> Result<()> {
     let opened = session.open_default().await?;
     let slots = opened.vault.slots()?;
-    let mut matching = slots.iter().filter(|s| s.id.to_string().starts_with(id));
-    let found = match (matching.next(), matching.next()) {
-        (Some(slot), None) if id.len() >= 4 => slot,
-        (Some(_), _) => {
-            let message = format!("{id} is not enough to name one key slot");
-            return Err(Failure::usage(
-                message,
-                "give more of the id that `kluis key list` prints",
-            ));
-        }
-        (None, _) => {
-            let message = format!("no key slot begins with {id}");
-            return Err(Failure::not_found(message, "see `kluis key list`"));
-        }
-    };
+    let found = slot_by_prefix(&slots, id, "key slot", "kluis key list")?;
     if found.current {
         confirm("remove the key slot that you have just used", yes).await?;
     }
@@ -288,6 +279,27 @@ async fn remove(session: &Session, id: &str, yes: bool) -> Result<()> {
         .terminal
         .note(&format!("key slot {} was removed", found.id));
     Ok(())
+}
+
+/// The one of these slots whose id begins so.
+pub(super) fn slot_by_prefix<'a>(
+    slots: &'a [SlotInfo],
+    id: &str,
+    what: &str,
+    listed: &str,
+) -> Result<&'a SlotInfo> {
+    let mut matching = slots.iter().filter(|s| s.id.to_string().starts_with(id));
+    match (matching.next(), matching.next()) {
+        (Some(slot), None) if id.len() >= 4 => Ok(slot),
+        (Some(_), _) => Err(Failure::usage(
+            format!("{id} is not enough to name one {what}"),
+            format!("give more of the id that `{listed}` prints"),
+        )),
+        (None, _) => Err(Failure::not_found(
+            format!("no {what} begins with {id}"),
+            format!("see `{listed}`"),
+        )),
+    }
 }
 
 async fn rotate(
@@ -394,7 +406,7 @@ async fn restore(session: &Session, file: &Path) -> Result<()> {
         .secrets
         .unlock(&target.label, target.config.as_ref(), session.cache())
         .await?;
-    let options = session.options(&target.address);
+    let options = session.options(&target.address)?;
     let vault = options
         .restore(store.objects.clone(), &kit, secret.credential()?)
         .await

@@ -1,8 +1,10 @@
 //! One module for each family of verbs.
 
+mod access;
 mod check;
 mod contacts;
 mod copy;
+mod devices;
 mod identity;
 mod keys;
 mod list;
@@ -28,11 +30,13 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> Result<()> {
         Verb::Check(args) => check::check(session, args).await,
         Verb::Passwd(args) => keys::passwd(session, args).await,
         Verb::Key(args) => keys::key(session, args).await,
+        Verb::Device(verb) => devices::device(session, verb).await,
         Verb::Recovery(args) => keys::recovery(session, args).await,
         Verb::Identity(verb) => identity::identity(session, verb).await,
         Verb::Contact(verb) => contacts::contact(session, verb).await,
         Verb::Share(args) => sharing::share(session, args).await,
         Verb::Shares => sharing::shares(session).await,
+        Verb::Access(args) => access::access(session, args).await,
         Verb::Revoke(args) => sharing::revoke(session, args).await,
         Verb::Reencrypt(args) => reencrypt::reencrypt(session, args).await,
         Verb::Accept(args) => sharing::accept(session, args).await,

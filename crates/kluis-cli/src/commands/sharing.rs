@@ -12,8 +12,12 @@ use crate::store::Store;
 use crate::terminal::{Message, Output, confirm, rfc3339};
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use futures_util::TryStreamExt;
-use kluis::{Address, Grant, GrantFile, Granted, Invitation, Past, Received, Terms, Trust};
+use kluis::{
+    Address, Grant, GrantFile, Granted, IdentitySuite, Invitation, Past, Receipt, Received,
+    Revoked, Terms, Trust,
+};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -21,7 +25,7 @@ use std::time::{Duration, SystemTime};
 use url::Url;
 
 /// What a shared folder is to who has the vault.
-fn given_path(folder: Option<&str>) -> String {
+pub(super) fn given_path(folder: Option<&str>) -> String {
     format!(":{}", folder.unwrap_or_default())
 }
 
@@ -55,19 +59,7 @@ pub(super) async fn share(session: &Session, args: ShareArgs) -> Result<()> {
         }
     };
     let suite = contact.card().suite();
-    if !suite.is_post_quantum() && !args.allow_classical {
-        let message = format!(
-            "the identity of {name} is {} alone: what is shared with it can be recorded today and read by a quantum computer later; nothing was shared",
-            suite_name(suite)
-        );
-        let hint = "ask for an identity made without --classical, or give --allow-classical";
-        return Err(Failure::new(
-            Exit::Denied,
-            "classical_identity",
-            message,
-            hint,
-        ));
-    }
+    refuse_classical(name, suite, args.allow_classical)?;
     let recipient = if args.allow_classical {
         recipient.allow_classical()
     } else {
@@ -118,6 +110,24 @@ pub(super) async fn share(session: &Session, args: ShareArgs) -> Result<()> {
     Ok(())
 }
 
+/// Nothing is sealed to X25519 alone unless it was asked for.
+pub(super) fn refuse_classical(name: &str, suite: IdentitySuite, allowed: bool) -> Result<()> {
+    if suite.is_post_quantum() || allowed {
+        return Ok(());
+    }
+    let message = format!(
+        "the identity of {name} is {} alone: what is shared with it can be recorded today and read by a quantum computer later; nothing was shared",
+        suite_name(suite)
+    );
+    let hint = "ask for an identity made without --classical, or give --allow-classical";
+    Err(Failure::new(
+        Exit::Denied,
+        "classical_identity",
+        message,
+        hint,
+    ))
+}
+
 /// A folder, or nothing yet; an object is neither.
 async fn check_folder(session: &Session, opened: &Opened, path: &VaultPath) -> Result<()> {
     let failed = |e: kluis::Error| Failure::from(e).at(path.to_string());
@@ -165,7 +175,7 @@ fn terms(args: &ShareArgs) -> Result<Terms> {
 }
 
 /// Microseconds since 1970 of RFC 3339, or of a day: its beginning or its end.
-fn time(text: &str, end: bool) -> Result<u64> {
+pub(super) fn time(text: &str, end: bool) -> Result<u64> {
     let wrong = || {
         Failure::usage(
             format!("{text} is not a time after 1970"),
@@ -186,7 +196,7 @@ fn time(text: &str, end: bool) -> Result<u64> {
     Some(micros).filter(|micros| *micros > 0).ok_or_else(wrong)
 }
 
-fn written(micros: u64) -> Option<String> {
+pub(super) fn written(micros: u64) -> Option<String> {
     rfc3339(SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(micros))?)
 }
 
@@ -212,7 +222,7 @@ fn describe(terms: &Terms) -> String {
     text
 }
 
-fn rights(terms: &Terms) -> &'static str {
+pub(super) fn rights(terms: &Terms) -> &'static str {
     if terms.write {
         "read and write"
     } else {
@@ -378,9 +388,14 @@ fn given_text(grant: &Grant) -> String {
 
 fn received_line(session: &Session, out: &mut Output, received: &Received) -> Result<()> {
     let grantor = received.grantor.to_string();
+    let over = received.terms.not_after.is_some_and(|until| until < now());
     if session.terminal.json() {
         return out.message(&Message::Grant(Box::new(GrantMessage {
-            state: "received",
+            state: if received.ended || over {
+                "ended"
+            } else {
+                "received"
+            },
             id: Some(received.id.to_string()),
             path: &received.name,
             to: None,
@@ -391,8 +406,13 @@ fn received_line(session: &Session, out: &mut Output, received: &Received) -> Re
             given: None,
         })));
     }
+    let end = match (received.ended, over) {
+        (true, _) => "; was taken back",
+        (false, true) => "; has ended",
+        (false, false) => "",
+    };
     out.line(&format!(
-        "{} :{} from {grantor}: {}",
+        "{} :{} from {grantor}: {}{end}",
         received.id,
         received.name,
         describe(&received.terms)
@@ -400,28 +420,11 @@ fn received_line(session: &Session, out: &mut Output, received: &Received) -> Re
 }
 
 pub(super) async fn shares(session: &Session) -> Result<()> {
-    let opened = session.open_default().await?;
+    let opened = session.open_with_ended().await?;
     let mut out = Output::new();
     if is_received(&opened) {
         for received in opened.vault.received()? {
             received_line(session, &mut out, &received)?;
-        }
-        for name in &opened.ended {
-            if session.terminal.json() {
-                out.message(&Message::Grant(Box::new(GrantMessage {
-                    state: "ended",
-                    id: None,
-                    path: name,
-                    to: None,
-                    grantor: None,
-                    fingerprint: None,
-                    suite: None,
-                    terms: None,
-                    given: None,
-                })))?;
-            } else {
-                out.line(&format!("- :{name} was taken back"))?;
-            }
         }
     } else {
         for grant in opened.vault.grants()? {
@@ -450,6 +453,9 @@ pub(super) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
         let line = format!("takes back {}", given_text(grant));
         session.terminal.before_asking(&line, args.yes);
     }
+    session
+        .terminal
+        .before_asking(&reach(&chosen, &grants), args.yes);
     let question = match &chosen[..] {
         [one] => format!(
             "take {} back from {}",
@@ -460,18 +466,127 @@ pub(super) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
     };
     confirm(&question, args.yes).await?;
     let ids: Vec<_> = chosen.iter().map(|grant| grant.id).collect();
-    opened.vault.revoke(&ids).await?;
+    let revoked = opened.vault.revoke(&ids).await?;
+    // The pin first: it is there whatever becomes of the counting.
     let mut out = Output::new();
     if session.terminal.json() {
         for grant in &chosen {
             given_line(session, &mut out, grant, "revoked")?;
         }
+        let pin = revoked.pin.to_string();
+        out.message(&Message::Pin { pin: &pin })?;
+    } else {
+        out.line(&revoked.pin.to_string())?;
     }
     out.finish()?;
     session.terminal.note(
-        "taken back: what is written from now on, by clients that know of it, is out of reach; what was written before stays readable to whoever has kept the keys and gets at the bytes, until it is written again; hint: end their credentials of the store too",
+        "taken back: what is written from now on, by clients that know of it, is out of reach; what was written before stays readable to whoever has kept the keys and gets at the bytes, until it is written again; hint: end their credentials of the store too, and give the pin above to programs that keep no state",
     );
+    for grant in &revoked.remaining {
+        let line = format!("{} keeps {}", grant.to, given_text(grant));
+        session.terminal.warn(&line);
+    }
+    if args.no_receipt {
+        return Ok(());
+    }
+    for folder in outermost(&chosen) {
+        let receipt = opened.vault.receipt(folder).await?;
+        print_receipt(session, &receipt, &revoked)?;
+    }
     Ok(())
+}
+
+/// The folders of these grants that lie in none of the others; none is everything.
+fn outermost<'a>(grants: &[&'a Grant]) -> BTreeSet<Option<&'a str>> {
+    let folders: BTreeSet<_> = grants.iter().map(|g| g.folder.as_deref()).collect();
+    let is_inner = |folder: &Option<&str>| {
+        let mut others = folders.iter().filter(|other| *other != folder);
+        others.any(|other| contains(*other, *folder))
+    };
+    folders.iter().copied().filter(|f| !is_inner(f)).collect()
+}
+
+/// Whether a folder is another, or lies in it.
+fn contains(outer: Option<&str>, inner: Option<&str>) -> bool {
+    match (outer, inner) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(outer), Some(inner)) => inner
+            .strip_prefix(outer)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+    }
+}
+
+/// What taking these grants back changes, and for whom else.
+fn reach(chosen: &[&Grant], grants: &[Grant]) -> String {
+    let folders = outermost(chosen);
+    let names: Vec<_> = folders.iter().map(|folder| given_path(*folder)).collect();
+    let stay: BTreeSet<&str> = grants
+        .iter()
+        .filter(|grant| !chosen.iter().any(|c| c.id == grant.id))
+        .filter(|grant| {
+            let own = grant.folder.as_deref();
+            let mut folders = folders.iter();
+            folders.any(|f| contains(*f, own) || contains(own, *f))
+        })
+        .map(|grant| &*grant.to)
+        .collect();
+    let stay: Vec<_> = stay.into_iter().collect();
+    format!(
+        "{} and everything in it gets new keys, {}",
+        names.join(", "),
+        match &stay[..] {
+            [] => "which go to nobody else".to_owned(),
+            stay => format!("which go to {}", stay.join(", ")),
+        }
+    )
+}
+
+fn print_receipt(session: &Session, receipt: &Receipt, revoked: &Revoked) -> Result<()> {
+    let path = receipt.folder.as_deref().unwrap_or_default();
+    if session.terminal.json() {
+        let remaining = revoked.remaining.iter().map(|g| g.id.to_string());
+        return session.terminal.message(&Message::Receipt {
+            path,
+            objects: receipt.objects,
+            bytes: receipt.bytes,
+            unknown: receipt.unknown,
+            ledger: receipt.ledger,
+            remaining: remaining.collect(),
+        });
+    }
+    let folder = given_path(receipt.folder.as_deref());
+    let what = if receipt.is_empty() {
+        "nothing".to_owned()
+    } else {
+        let counted = crate::transfer::plural(receipt.objects, "object");
+        let bytes = crate::terminal::human_bytes(receipt.bytes);
+        let unknown = match receipt.unknown {
+            0 => String::new(),
+            n => format!(
+                ", and perhaps {} that cannot be looked at",
+                crate::transfer::plural(n, "object")
+            ),
+        };
+        format!("{counted} ({bytes}){unknown}")
+    };
+    let hint = if receipt.is_empty() {
+        String::new()
+    } else {
+        format!("; hint: `kluis reencrypt {folder}` writes it again, and then it is nothing")
+    };
+    session.terminal.note(&format!(
+        "what can still be read of {folder} with what was taken back, at the most: {what}, as of entry {} of the ledger, and what the store kept of the past{hint}",
+        receipt.ledger
+    ));
+    Ok(())
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    })
 }
 
 fn by_prefix<'a>(grants: &'a [Grant], id: &str) -> Result<&'a Grant> {
@@ -492,7 +607,11 @@ fn by_prefix<'a>(grants: &'a [Grant], id: &str) -> Result<&'a Grant> {
 pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
     let secrets = &session.common.secrets;
     secrets.check()?;
-    let (address, invitation, grant) = offer(&args.offer)?;
+    if let Some(name) = &args.forget {
+        return forget(session, name).await;
+    }
+    let argument = args.offer.as_deref().unwrap_or_default();
+    let (address, invitation, grant) = offer(argument)?;
     // The same store may have another address here.
     let mut target = match &session.common.vault {
         Some(given) => session.given(given).await?,
@@ -508,7 +627,7 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
     };
     let identity = open_identity(session, &file, &target).await?;
     let store = Store::open(target.address.url(), false)?;
-    let options = session.options(&target.address);
+    let options = session.options(&target.address)?;
     let objects = store.objects.clone();
     let vault = match &grant {
         Some(file) => options.open_file(objects, &identity, file).await,
@@ -516,7 +635,14 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
     };
     let vault = vault.map_err(|e| as_member(e).at(target.label.clone()))?;
     let received = vault.received()?;
-    let Some(received) = received.iter().find(|r| r.letter == invitation.letter()) else {
+    let of_it = |r: &&Received| r.letter == invitation.letter();
+    if received.iter().find(of_it).is_some_and(|r| r.ended) {
+        let denied = kluis::Error::AccessDenied {
+            what: "what was offered: it was taken back".to_owned(),
+        };
+        return Err(as_member(denied).at(target.label.clone()));
+    }
+    let Some(received) = received.iter().find(of_it) else {
         let message = "the vault is your own; there is nothing to accept";
         return Err(Failure::usage(
             message,
@@ -531,11 +657,11 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
         .map_err(|error| match error {
             kluis::Error::AlreadyExists { path } => Failure::exists(
                 format!("a folder {path} was accepted from this vault already"),
-                "give it another name with --as",
+                "give it another name with --as, or forget the other with `kluis accept --forget`",
             ),
             other => other.into(),
         })?;
-    let again = session.options(&target.address);
+    let again = session.options(&target.address)?;
     let vault = again
         .open(store.objects, identity)
         .await
@@ -554,6 +680,26 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
         "accepted; hint: `kluis ls --vault {} --identity {}`",
         target.address.url(),
         file.display()
+    ));
+    Ok(())
+}
+
+/// On this device alone, and without a request or a password.
+async fn forget(session: &Session, name: &str) -> Result<()> {
+    let target = session.default_target().await?;
+    let options = session.options(&target.address)?;
+    options
+        .forget_accepted(name)
+        .await
+        .map_err(|error| match error {
+            kluis::Error::NotFound { .. } => Failure::not_found(
+                format!("nothing was accepted from {} as {name}", target.label),
+                "see `kluis shares`",
+            ),
+            other => other.into(),
+        })?;
+    session.terminal.note(&format!(
+        "{name} is forgotten on this device; hint: accept it again with its invitation"
     ));
     Ok(())
 }

@@ -1,0 +1,225 @@
+//! `access`: who can read or write a path, and who could.
+
+use super::identity::suite_name;
+use super::sharing::{given_path, rights, time, written};
+use crate::address::VaultPath;
+use crate::args::Access;
+use crate::exit::{Failure, Result};
+use crate::json::AccessMessage;
+use crate::session::Session;
+use crate::terminal::{Message, Output, rfc3339, sanitize};
+use kluis::{AccessPeriod, Past};
+use std::time::{Duration, SystemTime};
+
+/// The columns of the table and of CSV, in this order.
+const COLUMNS: [&str; 14] = [
+    "to",
+    "fingerprint",
+    "kind",
+    "path",
+    "rights",
+    "from",
+    "until",
+    "given",
+    "given_by_entry",
+    "ended",
+    "ended_by_entry",
+    "by",
+    "suite",
+    "purpose",
+];
+
+pub(super) async fn access(session: &Session, args: Access) -> Result<()> {
+    let path = match &args.path {
+        Some(path) => VaultPath::parse(path)?,
+        None => VaultPath::root(),
+    };
+    if args.csv && session.common.json {
+        return Err(Failure::usage(
+            "the statement is CSV or JSON, not both",
+            "leave out --csv or --json",
+        ));
+    }
+    let at = |text: &Option<String>, end| {
+        let micros = text.as_deref().map(|text| time(text, end)).transpose()?;
+        Ok::<_, Failure>(micros.map(|m| SystemTime::UNIX_EPOCH + Duration::from_micros(m)))
+    };
+    let (from, until) = (at(&args.from, false)?, at(&args.until, true)?);
+    let now = SystemTime::now();
+    let span = match (from, until) {
+        (None, None) => (now, now),
+        (from, until) => (from.unwrap_or(SystemTime::UNIX_EPOCH), until.unwrap_or(now)),
+    };
+    if span.0 > span.1 {
+        let message = "the time asked about would end before it begins";
+        return Err(Failure::usage(message, "give a later --until"));
+    }
+    let opened = session.open_for(&path).await?;
+    let statement = opened.vault.access(path.prefix()).await?;
+    let found: Vec<_> = statement.between(span.0, span.1).collect();
+    let mut out = Output::new();
+    if session.terminal.json() {
+        for period in &found {
+            out.message(&Message::Access(Box::new(message(period))))?;
+        }
+        out.message(&Message::Statement {
+            path: &path.path,
+            from: rfc3339(span.0),
+            until: rfc3339(span.1),
+            ledger: statement.ledger,
+            items: found.len(),
+        })?;
+        return out.finish();
+    }
+    let rows: Vec<_> = found.iter().map(|period| row(period)).collect();
+    if args.csv {
+        // RFC 4180: lines end in CR LF, the first names the columns.
+        for row in [COLUMNS.map(str::to_owned)].iter().chain(&rows) {
+            let fields: Vec<_> = row.iter().map(|field| csv(field)).collect();
+            out.bytes(format!("{}\r\n", fields.join(",")).as_bytes())?;
+        }
+    } else if !rows.is_empty() {
+        table(&mut out, &rows)?;
+    }
+    out.finish()?;
+    let (of, when) = match path.is_root() {
+        true => ("anything in the vault".to_owned(), "could"),
+        false => (path.to_string(), "could"),
+    };
+    let who = match (rows.len(), span.0 == span.1) {
+        (0, true) => format!("nobody else than the owner has access to {of}"),
+        (0, false) => format!("nobody else than the owner {when} read {of} then"),
+        (_, true) => format!("these have access to {of}, beside the owner"),
+        (_, false) => format!("these {when} read {of} then, beside the owner"),
+    };
+    session.terminal.note(&format!(
+        "{who}, by what the ledger holds up to entry {}",
+        statement.ledger
+    ));
+    Ok(())
+}
+
+fn kind(period: &AccessPeriod) -> &'static str {
+    match period.grant.folder {
+        Some(_) => "folder",
+        None => "vault",
+    }
+}
+
+/// Decided by the owner, as everything in the ledger is.
+const BY: &str = "owner";
+
+fn row(period: &AccessPeriod) -> [String; 14] {
+    let grant = &period.grant;
+    let at = |time: Option<SystemTime>| time.and_then(rfc3339).unwrap_or_default();
+    let mut may = rights(&grant.terms).to_owned();
+    if grant.terms.past == Past::HeldBack {
+        may.push_str(", nothing of the past");
+    }
+    [
+        grant.to.clone(),
+        grant.fingerprint.to_string(),
+        kind(period).to_owned(),
+        given_path(grant.folder.as_deref()),
+        may,
+        at(Some(period.span().0)),
+        grant.terms.not_after.and_then(written).unwrap_or_default(),
+        at(Some(grant.given)),
+        grant.filed.to_string(),
+        at(period.ended),
+        period.ended_by.map_or_else(String::new, |n| n.to_string()),
+        BY.to_owned(),
+        suite_name(grant.suite).to_owned(),
+        grant.terms.purpose.clone(),
+    ]
+}
+
+fn message(period: &AccessPeriod) -> AccessMessage<'_> {
+    let grant = &period.grant;
+    AccessMessage {
+        id: grant.id.to_string(),
+        to: &grant.to,
+        fingerprint: grant.fingerprint.to_string(),
+        suite: suite_name(grant.suite),
+        kind: kind(period),
+        path: grant.folder.as_deref().unwrap_or_default(),
+        write: grant.terms.write,
+        past: grant.terms.past == Past::Shared,
+        from: rfc3339(period.span().0),
+        until: grant.terms.not_after.and_then(written),
+        given: rfc3339(grant.given),
+        given_by_entry: grant.filed,
+        ended: period.ended.and_then(rfc3339),
+        ended_by_entry: period.ended_by,
+        by: BY,
+        purpose: &grant.terms.purpose,
+    }
+}
+
+/// In columns as wide as what is in them; what is empty everywhere is left out.
+fn table(out: &mut Output, rows: &[[String; 14]]) -> Result<()> {
+    // A name cannot leave its cell.
+    let shown = |text: &str| sanitize(text).into_owned();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| shown(&row[column]).chars().count());
+        cells.max().filter(|width| *width > 0)
+    };
+    let columns: Vec<_> = (0..COLUMNS.len())
+        .filter_map(|column| Some((column, width(column)?.max(COLUMNS[column].len()))))
+        .collect();
+    let mut line = |cells: &[String; 14]| {
+        let cells = columns.iter().map(|(column, width)| {
+            let cell = shown(&cells[*column]);
+            let cell = if cell.is_empty() {
+                "-".to_owned()
+            } else {
+                cell
+            };
+            format!("{cell:<width$}")
+        });
+        out.line(cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    line(&COLUMNS.map(|name| name.replace('_', " ")))?;
+    rows.iter().try_for_each(line)
+}
+
+/// One field. What a spreadsheet would take for a formula begins with `'`, by which it
+/// knows a text: names and purposes were chosen by somebody else.
+fn csv(field: &str) -> String {
+    let formula = field.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
+    let text = if formula {
+        format!("'{field}")
+    } else {
+        field.to_owned()
+    };
+    if text.contains([',', '"', '\r', '\n']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_a_text_and_never_a_formula() {
+        for (field, written) in [
+            ("", ""),
+            ("bob", "bob"),
+            ("a b", "a b"),
+            ("a,b", "\"a,b\""),
+            ("say \"hi\"", "\"say \"\"hi\"\"\""),
+            ("=1+1", "'=1+1"),
+            ("+1", "'+1"),
+            ("-1", "'-1"),
+            ("@SUM(1,2)", "\"'@SUM(1,2)\""),
+            ("=\"x\"", "\"'=\"\"x\"\"\""),
+            ("'=1", "'=1"),
+            ("a=1", "a=1"),
+        ] {
+            assert_eq!(csv(field), written, "{field}");
+        }
+    }
+}
