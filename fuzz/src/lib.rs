@@ -15,11 +15,12 @@ use futures_util::TryStreamExt;
 use kluis::object_store::memory::InMemory;
 use kluis::object_store::path::Path;
 use kluis::object_store::{ObjectStore, ObjectStoreExt};
-use kluis::{Address, VaultOptions};
+use kluis::{Address, Invitation, VaultOptions};
 use kluis_crypto::{
-    CHUNK_LENGTH, Card, Credential, DecodedSegment, DeviceKey, Entry, HEADER_LENGTH, Header,
-    Identity, IdentityFile, KdfCeiling, Layout, Ledger, Opener, Password, Pins, RecoveryKit,
-    RecoveryPhrase, SEALED_CHUNK_LENGTH, Share, TAG_LENGTH, VaultId, VaultPath, VaultSecrets,
+    CHUNK_LENGTH, Card, Credential, DecodedSegment, DeviceKey, Entry, GrantFile, HEADER_LENGTH,
+    Header, Identity, IdentityFile, KdfCeiling, Layout, Ledger, Opener, Password, Pins,
+    RecoveryKit, RecoveryPhrase, SEALED_CHUNK_LENGTH, Share, TAG_LENGTH, VaultId, VaultPath,
+    VaultSecrets,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -363,7 +364,7 @@ pub fn card(data: &[u8]) {
         .expect("its keys are sound");
 }
 
-/// An identity file, and the text of a card.
+/// An identity file, and the texts of a card and of a grant.
 pub fn identity(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else {
         return;
@@ -374,6 +375,14 @@ pub fn identity(data: &[u8]) {
     if let Ok(file) = IdentityFile::parse(text) {
         assert_eq!(IdentityFile::parse(&file.to_armor()), Ok(file.clone()));
         card(file.card().as_bytes());
+    }
+    if let Ok(file) = GrantFile::from_armor(text) {
+        assert_eq!(GrantFile::from_armor(&file.to_armor()), Ok(file.clone()));
+        assert!(!file.address().chars().any(char::is_control), "on a screen");
+        // Whose letter it is has to be found out by opening it.
+        let opened = Share::open(&IDENTITY, &file.vault(), &file.name(), file.letter());
+        assert!(opened.is_err(), "not a letter to the sample");
+        let _ = Invitation::of_file(&file);
     }
 }
 
