@@ -142,7 +142,7 @@ impl Record for Contact {
         check_name(name).map_err(|_| Error::Tampered)?;
         Ok(Self {
             name: name.to_owned(),
-            card: Card::parse(from.bytes(Card::MAX_LENGTH)?)?,
+            card: Card::known(from.bytes(Card::MAX_LENGTH)?)?,
             trust: Trust::from_number(from.uint()?)?,
         })
     }

@@ -257,7 +257,7 @@ impl Record for GrantRecord {
         Ok(Self {
             id: GrantId(*from.fixed()?),
             to: from.text(Contact::MAX_NAME)?.to_owned(),
-            card: Card::parse(from.bytes(Card::MAX_LENGTH)?)?,
+            card: Card::known(from.bytes(Card::MAX_LENGTH)?)?,
             folder: crate::tree::read_mount(from)?,
             collection: CollectionId(*from.fixed()?),
             terms: Terms::read(from)?,
