@@ -82,15 +82,16 @@ pub(super) async fn access(session: &Session, args: Access) -> Result<()> {
         table(&mut out, &rows)?;
     }
     out.finish()?;
-    let (of, when) = match path.is_root() {
-        true => ("anything in the vault".to_owned(), "could"),
-        false => (path.to_string(), "could"),
+    let of = if path.is_root() {
+        "anything in the vault".to_owned()
+    } else {
+        path.to_string()
     };
     let who = match (rows.len(), span.0 == span.1) {
         (0, true) => format!("nobody else than the owner has access to {of}"),
-        (0, false) => format!("nobody else than the owner {when} read {of} then"),
+        (0, false) => format!("nobody else than the owner had access to {of} then"),
         (_, true) => format!("these have access to {of}, beside the owner"),
-        (_, false) => format!("these {when} read {of} then, beside the owner"),
+        (_, false) => format!("these had access to {of} then, beside the owner"),
     };
     session.terminal.note(&format!(
         "{who}, by what the ledger holds up to entry {}",

@@ -24,8 +24,7 @@ pub(super) async fn device(session: &Session, verb: Device) -> Result<()> {
 }
 
 /// A device as the command line names it: a contact, or the file of a card.
-async fn recipient(session: &Session, opened: &Opened, name: &str) -> Result<(Recipient, String)> {
-    let _ = session;
+fn recipient(opened: &Opened, name: &str) -> Result<Recipient> {
     let is_file = name == "-" || name.contains('/');
     if !is_file {
         match find(opened, name) {
@@ -36,7 +35,7 @@ async fn recipient(session: &Session, opened: &Opened, name: &str) -> Result<(Re
                         "compare the 12 words with them: `kluis contact verify NAME`",
                     )
                 })?;
-                return Ok((recipient, name.to_owned()));
+                return Ok(recipient);
             }
             Err(failure) if Path::new(name).exists() => drop(failure),
             Err(mut failure) => {
@@ -47,14 +46,14 @@ async fn recipient(session: &Session, opened: &Opened, name: &str) -> Result<(Re
         }
     }
     let card = read_card(Path::new(name))?;
-    Ok((Recipient::trusted_on_first_use(card), name.to_owned()))
+    Ok(Recipient::trusted_on_first_use(card))
 }
 
 async fn enrol(session: &Session, name: &str, allow_classical: bool, yes: bool) -> Result<()> {
     let opened = session.open_default().await?;
     opened.vault.slots()?;
-    let (recipient, shown) = recipient(session, &opened, name).await?;
-    refuse_classical(&shown, recipient.card().suite(), allow_classical)?;
+    let recipient = recipient(&opened, name)?;
+    refuse_classical(name, recipient.card().suite(), allow_classical)?;
     let recipient = if allow_classical {
         recipient.allow_classical()
     } else {
@@ -63,14 +62,14 @@ async fn enrol(session: &Session, name: &str, allow_classical: bool, yes: bool) 
     let words = recipient.card().fingerprint();
     for line in [
         format!(
-            "this lets whoever has the identity of {shown} open the vault in place of you: read, write, share and revoke everything"
+            "this lets whoever has the identity of {name} open the vault in place of you: read, write, share and revoke everything"
         ),
         format!("its words are {words}"),
         "compare them with those of `kluis identity show` on the device".to_owned(),
     ] {
         session.terminal.before_asking(&line, yes);
     }
-    confirm(&format!("enrol {shown}"), yes).await?;
+    confirm(&format!("enrol {name}"), yes).await?;
     let id = opened.vault.add_device(&recipient).await?;
     let mut out = Output::new();
     let slots = opened.vault.slots()?;
