@@ -195,6 +195,7 @@ async fn what_was_taken_back_is_shown_as_ended_and_can_be_forgotten() {
     // It goes on to know what it knew, and nothing more.
     assert_eq!(read(&his, "b/x").await.unwrap(), b"x");
     assert!(read(&his, "b/y").await.is_err());
+    assert_eq!(read(&his, "b/x").await.unwrap(), b"x");
     assert_eq!(
         code(device().open(store(), bob.clone()).await),
         "access_denied"
