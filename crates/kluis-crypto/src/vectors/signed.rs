@@ -1,6 +1,6 @@
 //! What is in tests/vectors/signed.json.
 
-use super::grants::{Given, bundle, given};
+use super::grants::{bundle, given};
 use super::{File, check, hex};
 use crate::ledger::Decision;
 use crate::object::tests::put_in;
@@ -14,13 +14,14 @@ fn signed() {
     scripted::seeded("kluis vectors: signed", || {
         let mut vault = Vault::make_in(Suite::V2, false, &phrase(1));
         let id = vault.secrets.vault();
-        let mut give = |vault: &mut Vault, folder: &str, write: bool| {
+        let give = |vault: &mut Vault, folder: &str, write: bool| {
             let identity = Identity::make(IdentitySuite::X25519, 1).unwrap();
             let mut terms = Terms::reading();
             terms.write = write;
             let decision = Decision::Share {
                 folder: Some(VaultPath::parse(folder).unwrap()),
-                recipient: Recipient::trusted_on_first_use(identity.card().clone()),
+                recipient: Recipient::trusted_on_first_use(identity.card().clone())
+                    .allow_classical(),
                 terms,
             };
             let appended = vault.decide(decision).unwrap();
