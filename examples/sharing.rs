@@ -1,4 +1,5 @@
-//! Alice shares a folder with Bob and Eve, sees who has access, and takes Bob's back.
+//! Alice shares a folder with Bob and Eve by their cards and with Carol by a link, sees
+//! who has access, and takes Bob's and Carol's back.
 //!
 //! ```sh
 //! cargo run --release --example sharing
@@ -12,10 +13,12 @@
 use futures_util::TryStreamExt;
 use kluis::object_store::local::LocalFileSystem;
 use kluis::{
-    Card, Identity, IdentitySuite, Password, Recipient, Reencrypted, Terms, Vault, VaultOptions,
+    Address, Card, Identity, IdentitySuite, Link, LinkOptions, Password, Recipient, Reencrypted,
+    Terms, Vault, VaultOptions,
 };
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use url::Url;
 
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
@@ -75,6 +78,17 @@ async fn main() -> Result {
         hers.put("photos/eve.jpg", "").await.is_err(),
     )?;
 
+    println!("\nBy a link");
+    let url = Url::from_directory_path(&folder).map_err(|()| "no folder")?;
+    let address = Address::new(url, Some(alice.id()))?;
+    let options = LinkOptions::at(&address).purpose("a look");
+    let made = alice.link(Some("photos"), options).await?;
+    // What Carol gets is the text, a secret, and nothing else.
+    let link: Link = made.link.expose().parse()?;
+    let carols = Vault::open_link(store.clone(), &link, None).await?;
+    held("Carol reads the folder", reads(&carols, "2025.jpg").await)?;
+    held("and may not write", carols.put("x.jpg", "").await.is_err())?;
+
     println!("\nTaking it back");
     alice.revoke(&[bobs.id]).await?;
     alice.put("photos/2026.jpg", "after").await?;
@@ -83,6 +97,7 @@ async fn main() -> Result {
         !reads(&his, "photos/2026.jpg").await,
     )?;
     held("and Eve can", reads(&hers, "photos/2026.jpg").await)?;
+    held("and so can Carol", reads(&carols, "2026.jpg").await)?;
     let receipt = alice.receipt(Some("photos")).await?;
     println!(
         "  Bob can still read {} objects of before, {} bytes",
@@ -104,6 +119,14 @@ async fn main() -> Result {
         reads(&hers, "photos/2025.jpg").await,
     )?;
 
+    alice.revoke_link(&made.id).await?;
+    alice.put("photos/2027.jpg", "still later").await?;
+    held(
+        "Carol reads until her link is withdrawn",
+        !reads(&carols, "2027.jpg").await
+            && Vault::open_link(store.clone(), &link, None).await.is_err(),
+    )?;
+
     println!("\nWho could read photos/2025.jpg");
     let statement = alice.access(Some("photos/2025.jpg")).await?;
     for period in &statement.access {
@@ -117,6 +140,10 @@ async fn main() -> Result {
             period.grant.to, period.grant.terms.purpose
         );
     }
+    held("and whoever had the link, who was asked for nothing", {
+        let links: Vec<_> = statement.links.iter().map(|l| l.ended.is_some()).collect();
+        links == [true]
+    })?;
     held("two people, one of them no longer", {
         let ended = statement
             .access

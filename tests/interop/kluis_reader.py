@@ -321,7 +321,8 @@ def open_slot(slot, vault_id, credential):
 
 # --- 3. Vault header -----------------------------------------------------------
 
-HEADER = row(uint, octets(16), many(row(octets(32), uint, octets(0, 64)), 1, 257), uint, octets(0, 32), uint,
+AUTHORITIES = many(row(octets(32), uint, octets(0, 64)), 1, 257)
+HEADER = row(uint, octets(16), AUTHORITIES, uint, octets(0, 32), uint,
              uint, octets(32), uint, many(row(uint, uint)), octets(), many(SLOT, 1, 32))
 SECRETS = row(octets(32), octets(32), many(octets(32), 1, 256), octets())
 
@@ -333,6 +334,17 @@ def strip_magic(data, magic, limit):
     return data[4:]
 
 
+def check_authorities(authorities, vault_id):
+    """The key in force."""
+    first, begin, signature = authorities[0]
+    require(begin == 0 and not signature, "the first authority has not its form")
+    require(vault_id == sha256(b"kluis/v1/vault\0" + first)[:16], "the vault id is not its key's")
+    for (key, start, _), (next_key, begin, signature) in zip(authorities, authorities[1:]):
+        require(begin > start, "authorities are out of order")
+        verify(key, signature, b"kluis/v1/succession\0" + vault_id + next_key + u64(begin))
+    return authorities[-1][0]
+
+
 class Header:
     def __init__(self, data, vault_id=None):
         body = strip_magic(data, b"KLV1", 65536)
@@ -342,7 +354,7 @@ class Header:
          self.ledger_sequence, self.ledger_hash, profile, policy, self.wrapped,
          self.slots) = parse(body[:-96], HEADER)
         require(vault_id in (None, self.vault_id), "this is another vault")
-        self.check_authorities()
+        self.authority = check_authorities(self.authorities, self.vault_id)
         verify(self.authority, data[-64:], b"kluis/v1/header\0" + data[:-64])
         require(self.suite in (1, 2) and profile == 1 and not policy,
                 "a suite, name profile or policy is unknown", UnsupportedFormat)
@@ -352,18 +364,6 @@ class Header:
         for kind in (1, 2):
             require(sum(s[1] == kind for s in self.slots) <= 4, "too many password slots", LimitExceeded)
         require(any(s[1] != 4 for s in self.slots), "every slot is a device's")
-
-    def check_authorities(self):
-        first, begin, signature = self.authorities[0]
-        require(begin == 0 and not signature, "the first authority has not its form")
-        require(self.vault_id == sha256(b"kluis/v1/vault\0" + first)[:16], "the vault id is not its key's")
-        for (key, start, _), (next_key, begin, signature) in zip(self.authorities, self.authorities[1:]):
-            require(begin > start, "authorities are out of order")
-            verify(key, signature, b"kluis/v1/succession\0" + self.vault_id + next_key + u64(begin))
-
-    @property
-    def authority(self):
-        return self.authorities[-1][0]
 
     def unlock(self, credential):
         """Opens a slot, checks the MAC and gives the root key."""
@@ -440,11 +440,14 @@ TREE = row(text(1024), octets(32), uint, many(row(octets(16), text(), uint, uint
                                                   many(row(octets(32), uint32, uint32), 0, 65536)), 0, 65536))
 TERMS = row(uint, uint, uint, text(1024))
 CONTACT = row(text(255), octets(), uint)
+LOCK = maybe(row(many(uint, 3, 3), octets(32)))
+LINK = row(octets(16), octets(32), maybe(row(many(uint, 3, 3), octets(32), octets(32))), text(), octets(16),
+           row(uint, text(1024), uint), uint, uint)
 GRANT = row(octets(16), text(255), octets(), text(), octets(16), TERMS, octets(32), uint, uint, octets(32))
 ACTIONS = {
     1: row(uint, octets(16), text(), uint, octets(0, 32), octets(32)),
     2: row(uint, octets(16), uint32, octets(32)),
-    3: row(uint, row(TREE, many(CONTACT, 0, 65536), many(GRANT, 0, 65536))),
+    3: row(uint, row(TREE, many(CONTACT, 0, 65536), many(GRANT, 0, 65536), many(LINK, 0, 65536))),
     4: row(uint, octets(16), uint32),
     5: row(uint, CONTACT),
     6: row(uint, text(255)),
@@ -453,6 +456,8 @@ ACTIONS = {
     9: row(uint, octets(32)),
     10: row(uint, octets(16), octets(0, 32)),
     11: row(uint, octets(16), many(octets(32), 0, 65536), many(octets(32), 0, 65536)),
+    12: row(uint, LINK),
+    13: row(uint, octets(16)),
 }
 
 
@@ -610,8 +615,8 @@ def check_terms(terms):
 class State:
     """What the owner has decided."""
 
-    def __init__(self, tree, contacts=(), grants=()):
-        self.tree, self.contacts, self.grants = tree, {}, {}
+    def __init__(self, tree, contacts=(), grants=(), links=()):
+        self.tree, self.contacts, self.grants, self.links = tree, {}, {}, {}
         for contact in contacts:
             require(not self.contacts or contact[0].encode() > max(self.contacts).encode(), "contacts are out of order")
             self.contact(contact)
@@ -619,6 +624,10 @@ class State:
             require(not self.grants or grant[0] > max(self.grants), "grants are out of order")
             self.check_grant(grant)
             self.grants[grant[0]] = grant
+        for link in links:
+            require(not self.links or link[0] > max(self.links), "links are out of order")
+            self.check_link(link)
+            self.links[link[0]] = link
 
     def contact(self, contact):
         name, card, trust = contact
@@ -632,6 +641,15 @@ class State:
         Card(grant[2])
         parse_mount(grant[3])
         check_terms(grant[5])
+
+    @staticmethod
+    def check_link(link):
+        if link[2]:
+            check_argon2(*link[2][0])
+        parse_mount(link[3])
+        end, purpose, options = link[5]
+        check_terms([0, 0, end, purpose])
+        require(options <= 1, "an option is unknown", UnsupportedFormat)
 
     def apply(self, sequence, action):
         kind, x = action[:2]
@@ -647,6 +665,14 @@ class State:
             self.grants[x[0]] = x
         elif kind == 8:
             require(self.grants.pop(x, None), "no such grant")
+        elif kind == 12:
+            self.check_link(x)
+            collection = self.tree.collections.get(x[4])
+            require(x[0] not in self.links and x[6] == sequence and collection is not None
+                    and collection.mount == parse_mount(x[3]), "a link does not fit the state before it")
+            self.links[x[0]] = x
+        elif kind == 13:
+            require(self.links.pop(x, None), "no such link")
         else:
             self.tree.apply(sequence, action)
 
@@ -704,7 +730,8 @@ def apply_entry(state, sequence, actions):
             state = State(tree, *action[1][1:])
             require(tree.top == "o" and not tree.held_back and tree.at(()) is not None, "a snapshot is not of a whole vault")
             require(all(c.closed is None and (not c.chain or c.chain[-1][1] < sequence) for c in tree.collections.values())
-                    and all(grant[7] < sequence for grant in state.grants.values()), "a snapshot is of a later entry")
+                    and all(grant[7] < sequence for grant in state.grants.values())
+                    and all(link[6] < sequence for link in state.links.values()), "a snapshot is of a later entry")
         elif action[0] == 1 and action[4]:
             _, cid, mount, options, nk, ck = action
             require(state is None and sequence == 0 and not mount, "the vault's own collection stands where it may not")
@@ -1285,6 +1312,82 @@ class GrantFile:
         require(self.address and not any(unicodedata.category(c) == "Cc" for c in self.address),
                 "an address is empty or has control characters")
         require(self.letter, "a grant without a letter")
+
+
+# --- 13. Links ----------------------------------------------------------------------------
+
+LINK_BODY = row(octets(16), anything, octets(16), LOCK, octets())
+LINK_CONTENT = row(uint, octets(16), text(1023), TERMS, TREE, row(uint, octets(32)),
+                   many(row(text(1024), uint, text(4096)), 0, 10000))
+
+
+class Link:
+    """What stands behind the # in a URL, and the record that it leads to."""
+
+    def __init__(self, fragment):
+        require(re.fullmatch("[A-Za-z0-9_-]{1,200}", fragment), "not a link", InvalidInput)
+        try:
+            data = base64.urlsafe_b64decode(fragment + "=" * (-len(fragment) % 4))
+        except ValueError:
+            raise InvalidInput("not a link") from None
+        require(base64.urlsafe_b64encode(data).decode().rstrip("=") == fragment, "not a link", InvalidInput)
+        require(len(data) >= 49, "not a whole link", InvalidInput)
+        require(data[:1] == b"\x01", "a link of another version", UnsupportedFormat)
+        require(len(data) == 49, "more than a link", InvalidInput)
+        self.secret, self.vault_id = data[1:33], data[33:]
+        self.name = kdf(self.secret, "link-name", self.vault_id)[:16]
+
+    def read(self, record):
+        """The record, its signature checked; then `unlock`."""
+        body = strip_magic(record, b"KLL1", 32 << 20)
+        require(len(body) > 64, "a record is cut short")
+        start = parse(body[:-64], many(anything, 2))
+        require(start[0] == self.vault_id, "a link of another vault")
+        AUTHORITIES(start[1])
+        authority = check_authorities(start[1], self.vault_id)
+        verify(authority, record[-64:], b"kluis/v1/link\0" + record[:-64])
+        LINK_BODY(start)
+        _, _, name, self.lock, self.sealed = start
+        require(name == self.name, "the record of another link")
+        if self.lock:
+            check_argon2(*self.lock[0])
+        return self
+
+    def unlock(self, password=None):
+        k, error = self.secret, Tampered
+        if self.lock:
+            require(password is not None, "it takes a password", WrongCredentials)
+            stretched = argon2id(normalize_password(password), self.lock[1], *self.lock[0])
+            k, error = hmac256(stretched, self.secret), WrongCredentials
+        key = kdf(k, "link-key", self.vault_id)
+        content = open_record(key, "link", self.vault_id, self.name, self.sealed, error)
+        self.suite, self.id, self.folder, terms, tree, self.head, self.objects = parse(content, LINK_CONTENT)
+        require(self.suite in (1, 2), "a suite is unknown", UnsupportedFormat)
+        require(not self.folder or len(parse_mount(self.folder)) == 1, "a name is not a segment")
+        check_terms(terms)
+        require(terms[0] == 0 and terms[1] == 0, "a link gives more than reading")
+        self.end, self.purpose = terms[2:]
+        self.tree = Tree(*tree)
+        require(self.tree.at(()) is not None, "a tree without its top")
+        paths = [path for path, _, _ in self.objects]
+        require(paths == sorted(set(paths), key=str.encode), "objects are out of order")
+        return self
+
+    def open(self, source, path, outside=None):
+        # The ledger is not read: a stamp says nothing where the key is at hand.
+        try:
+            return self.tree.open(source, self.vault_id, self.suite, 2**32 - 1, path, outside)
+        except Tampered:
+            source.seek(12)
+            require(int.from_bytes(source.read(4), "big") <= self.head[0] or self.has_key(source, path),
+                    "the record is behind", Stale)
+            raise
+
+    def has_key(self, source, path):
+        source.seek(8)
+        epoch, cid = int.from_bytes(source.read(4), "big"), (source.seek(24), source.read(16))[1]
+        collection = self.tree.collections.get(cid)
+        return collection is not None and any(e[0] == epoch and not e[2] for e in collection.epochs)
 
 
 # --- 2. The store, and the vault in it --------------------------------------------------

@@ -9,7 +9,7 @@ import kluis_reader as k
 from harness import pattern, test
 
 VECTORS = Path(__file__).parent.parent / "vectors"
-FILES = "kdf passwords slots header ledger names objects padding lengths kit identity grants signed".split()
+FILES = "kdf passwords slots header ledger names objects padding lengths kit identity grants signed links".split()
 CLASSES = {"tampered": k.Tampered, "wrong_credentials": k.WrongCredentials, "unsupported_format": k.UnsupportedFormat,
            "limit_exceeded": k.LimitExceeded, "invalid_input": k.InvalidInput, "stale": k.Stale,
            "access_denied": k.AccessDenied}
@@ -233,6 +233,23 @@ def grants_object(c):
 
 
 signed_object = grants_object
+
+
+def link_of(c):
+    link = k.Link(c.raw("fragment")).read(c["record"])
+    return link.unlock(c.get("password"))
+
+
+def links_open(c):
+    link = link_of(c)
+    return {"id": link.id, "folder": link.folder, "until": link.end, "purpose": link.purpose, "sequence": link.head[0],
+            "head": link.head[1], "top": link.tree.top, "collections": collections(link.tree), "objects": link.objects}
+
+
+def links_object(c):
+    link, path = link_of(c), tuple(c.raw("path").split("/"))
+    o = link.open(io.BytesIO(c["object"]), path)
+    return {"stored": link.tree.stored_path(path), "epoch": o.epoch, "plaintext": b"".join(o.stream())}
 
 
 def names_seal(c):

@@ -185,6 +185,14 @@ pub(crate) enum Verb {
     Reencrypt(Reencrypt),
     /// Accept what somebody shared, with --identity
     Accept(Accept),
+    /// Give access to whoever has a URL: make, list and withdraw links
+    #[command(subcommand)]
+    Link(LinkVerb),
+    /// Copy what a link leads to
+    ///
+    /// Takes neither a vault nor an account: the link is all. It is a secret, and arguments of a
+    /// command can be seen by others on the machine: `-` reads it from stdin.
+    Get(Get),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Print a manual page
@@ -582,6 +590,67 @@ pub(crate) struct Accept {
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LinkVerb {
+    /// Make a link to a folder and print its URL, a secret: whoever has it can read
+    ///
+    /// On S3, Google and Azure the store delivers what is in the folder now, to whoever has the
+    /// URL and without an account, until the time is over; it is the store that enforces that. On
+    /// others, and with --no-presign, the URL names the store, and to read takes credentials.
+    /// Cryptography ends a link with `kluis link revoke`, for what is written from then on.
+    Create {
+        /// The folder; `:` is the whole vault
+        path: OsString,
+        /// Take a password beside the URL, asked for on the terminal
+        #[arg(long, conflicts_with = "link_password_file")]
+        password: bool,
+        /// Take the password in FILE beside the URL
+        #[arg(long, value_name = "FILE")]
+        link_password_file: Option<PathBuf>,
+        /// When it ends, from now: 30m, 12h, 7d [default: 7d where the store delivers, which is the
+        /// most that it does; never where it does not]
+        #[arg(long, value_name = "TIME")]
+        expires: Option<String>,
+        /// What it is for, for the list of links
+        #[arg(
+            long,
+            value_name = "TEXT",
+            default_value = "",
+            hide_default_value = true
+        )]
+        purpose: String,
+        /// Name the store in the URL: whoever has it needs credentials that read there, and reads
+        /// what is written later too
+        #[arg(long)]
+        no_presign: bool,
+        /// Do not ask before the whole vault is linked to
+        #[arg(long)]
+        yes: bool,
+    },
+    /// List the links in force. Their URLs are not shown again
+    List,
+    /// Withdraw a link: what is written from then on is out of its reach
+    Revoke {
+        /// Its id, or enough of its beginning
+        id: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// What `kluis link create` printed, in quotes; or `-`, to read it from stdin
+    pub(crate) url: OsString,
+    /// Where to, a folder: what is in the link's becomes DESTINATION/… [default: the link's own
+    /// name, here]
+    #[arg(value_name = "DESTINATION")]
+    pub(crate) destination: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) transfer: TransferArgs,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::SystemTime;
 
 /// One line of `--json`. docs/CLI.md documents every field.
@@ -56,6 +57,7 @@ pub(crate) enum Message<'a> {
         suite: &'a str,
     },
     Grant(Box<GrantMessage<'a>>),
+    Link(Box<LinkMessage<'a>>),
     Invitation {
         invitation: &'a str,
         grant: String,
@@ -121,6 +123,37 @@ pub(crate) struct GrantMessage<'a> {
     pub(crate) terms: Option<TermsMessage<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) given: Option<String>,
+}
+
+/// A link, without its URL but where it is made.
+#[derive(Serialize)]
+pub(crate) struct LinkMessage<'a> {
+    /// `made`, `given`, `withdrawn`.
+    pub(crate) state: &'a str,
+    pub(crate) id: String,
+    /// Empty for the whole vault.
+    pub(crate) path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<String>,
+    /// Whether the store delivers, by URLs that it signed.
+    pub(crate) presigned: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) objects: Option<usize>,
+    pub(crate) password: bool,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) purpose: &'a str,
+    pub(crate) made: Option<String>,
+}
+
+/// The URL is a secret.
+impl fmt::Debug for LinkMessage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkMessage")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -24,6 +24,8 @@ pub(crate) enum Secret {
     PasswordAndKeyfile(Zeroizing<String>, Zeroizing<Vec<u8>>),
     RecoveryPhrase(Zeroizing<String>),
     Identity(Arc<Identity>),
+    /// A link, which opens by itself.
+    Link,
 }
 
 impl Secret {
@@ -38,6 +40,10 @@ impl Secret {
                 Credential::RecoveryPhrase(RecoveryPhrase::parse(words).map_err(Failure::core)?)
             }
             Self::Identity(identity) => Credential::Identity(Arc::clone(identity)),
+            Self::Link => {
+                let message = "a link opens what it leads to, and no vault";
+                return Err(Failure::usage(message, "use what opens the vault"));
+            }
         })
     }
 }
@@ -151,6 +157,12 @@ impl Secrets {
         let question = format!("Password for {label}: ");
         let password = self.password(&question, config, given).await?;
         Ok(with_keyfile(password, keyfile))
+    }
+
+    /// The password of a link: of flag, environment or terminal.
+    pub(crate) async fn link_password(&self, given: &GivenPassword) -> Result<Zeroizing<String>> {
+        self.check()?;
+        self.password("Password of the link: ", None, given).await
     }
 
     /// The identity in a file, under the password of flag, environment,
@@ -290,6 +302,20 @@ impl NewSecrets {
         };
         Ok(with_keyfile(password, keyfile))
     }
+}
+
+/// A secret text in a file.
+pub(crate) async fn of_file(path: &Path) -> Result<Zeroizing<String>> {
+    read_text(&Source::File(path.to_owned())).await
+}
+
+/// The password of a link that is being made.
+pub(crate) async fn of_link() -> Result<Zeroizing<String>> {
+    let asked = ask_twice("Password of the link: ").await;
+    asked.map_err(|failure| match failure.exit {
+        Exit::Usage => Failure::usage(failure.message, "give --link-password-file"),
+        _ => failure,
+    })
 }
 
 fn with_keyfile(password: Zeroizing<String>, keyfile: Option<Zeroizing<Vec<u8>>>) -> Secret {

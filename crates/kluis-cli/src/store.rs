@@ -4,14 +4,20 @@
 //! for all its tools, never from us.
 
 mod folder;
+mod signed;
 
 use crate::exit::{Exit, Failure, Result};
 use folder::LocalFolder;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use kluis::object_store::aws::AmazonS3Builder;
 use kluis::object_store::azure::MicrosoftAzureBuilder;
 use kluis::object_store::gcp::GoogleCloudStorageBuilder;
+use kluis::object_store::path::Path;
 use kluis::object_store::prefix::PrefixStore;
+use kluis::object_store::signer::{Method, Signer};
 use kluis::object_store::{ObjectStore, ObjectStoreScheme, RetryConfig};
+pub(crate) use signed::SignedStore;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +30,8 @@ pub(crate) struct Store {
     pub(crate) objects: Arc<dyn ObjectStore>,
     /// The folder, if it is one.
     pub(crate) folder: Option<PathBuf>,
+    /// Makes URLs by which others read, if it can.
+    pub(crate) signer: Option<Arc<dyn kluis::Signer>>,
 }
 
 impl Store {
@@ -34,7 +42,7 @@ impl Store {
             return Self::open_folder(folder, create);
         }
         let (scheme, prefix) = ObjectStoreScheme::parse(url).map_err(|_| unknown(url))?;
-        let objects: Box<dyn ObjectStore> = match scheme {
+        let (objects, signer): (Arc<dyn ObjectStore>, Arc<dyn Signer>) = match scheme {
             ObjectStoreScheme::AmazonS3 => {
                 let builder =
                     environment("AWS_").fold(AmazonS3Builder::new(), |b, (key, value)| {
@@ -44,7 +52,7 @@ impl Store {
                         }
                     });
                 let builder = builder.with_url(url.as_str()).with_retry(retries());
-                Box::new(builder.build().map_err(|e| misconfigured(url, &e))?)
+                both(builder.build().map_err(|e| misconfigured(url, &e))?)
             }
             ObjectStoreScheme::GoogleCloudStorage => {
                 let service = std::env::var("SERVICE_ACCOUNT").ok();
@@ -57,7 +65,7 @@ impl Store {
                     },
                 );
                 let builder = builder.with_url(url.as_str()).with_retry(retries());
-                Box::new(builder.build().map_err(|e| misconfigured(url, &e))?)
+                both(builder.build().map_err(|e| misconfigured(url, &e))?)
             }
             ObjectStoreScheme::MicrosoftAzure => {
                 let builder =
@@ -68,18 +76,19 @@ impl Store {
                         }
                     });
                 let builder = builder.with_url(url.as_str()).with_retry(retries());
-                Box::new(builder.build().map_err(|e| misconfigured(url, &e))?)
+                both(builder.build().map_err(|e| misconfigured(url, &e))?)
             }
             _ => return Err(unknown(url)),
         };
         let objects: Arc<dyn ObjectStore> = if prefix.as_ref().is_empty() {
-            Arc::from(objects)
+            objects
         } else {
-            Arc::new(PrefixStore::new(objects, prefix))
+            Arc::new(PrefixStore::new(objects, prefix.clone()))
         };
         Ok(Self {
             objects,
             folder: None,
+            signer: Some(Arc::new(CloudSigner { signer, prefix })),
         })
     }
 
@@ -113,12 +122,42 @@ impl Store {
         Ok(Self {
             objects: Arc::new(objects),
             folder: Some(folder),
+            signer: None,
         })
     }
 
     /// Requests take long enough that many should be under way at once.
     pub(crate) fn is_remote(&self) -> bool {
         self.folder.is_none()
+    }
+}
+
+/// One store as what it can do.
+fn both(store: impl ObjectStore + Signer) -> (Arc<dyn ObjectStore>, Arc<dyn Signer>) {
+    let store = Arc::new(store);
+    (store.clone(), store)
+}
+
+/// Signs for paths below a vault's prefix.
+#[derive(Debug)]
+struct CloudSigner {
+    signer: Arc<dyn Signer>,
+    prefix: Path,
+}
+
+impl kluis::Signer for CloudSigner {
+    fn signed_get<'a>(
+        &'a self,
+        path: &'a Path,
+        expires: Duration,
+    ) -> BoxFuture<'a, kluis::object_store::Result<Url>> {
+        let path: Path = self.prefix.parts().chain(path.parts()).collect();
+        async move { self.signer.signed_url(Method::GET, &path, expires).await }.boxed()
+    }
+
+    fn longest(&self) -> Duration {
+        // S3 and Google take no more, and Azure's own keys are not asked for more.
+        Duration::from_secs(7 * 86_400)
     }
 }
 

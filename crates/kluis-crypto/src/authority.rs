@@ -1,6 +1,7 @@
 //! The authority of a vault: the Ed25519 key (RFC 8032) that signs headers and
 //! ledger entries, and whose hash is the vault's id.
 
+use crate::cbor::{Reader, Writer};
 use crate::kdf::domain;
 use crate::secret::secret_key;
 use crate::signature::{self, verify};
@@ -32,6 +33,28 @@ pub(crate) fn vault_id(first_key: &[u8; 32]) -> VaultId {
     let mut id = [0; 16];
     id.copy_from_slice(&digest[..16]);
     VaultId(id)
+}
+
+/// `[[key, from, signature], …]`, as headers and links hold it.
+pub(crate) fn write_list(list: &[Authority], to: &mut Writer) {
+    to.array(list.len());
+    for authority in list {
+        to.array(3).bytes(&authority.key).uint(authority.from);
+        to.bytes(authority.signature.as_ref().map_or(&[][..], |s| &s[..]));
+    }
+}
+
+pub(crate) fn read_list(from: &mut Reader<'_>) -> Result<Vec<Authority>> {
+    let mut authorities = Vec::new();
+    for _ in 0..from.array_up_to(Authorities::MAX)? {
+        from.array(3)?;
+        authorities.push(Authority {
+            key: *from.fixed()?,
+            from: from.uint()?,
+            signature: from.fixed_or_empty()?.copied(),
+        });
+    }
+    Ok(authorities)
 }
 
 /// One authority and how it came to be: the first is named by the vault id, each

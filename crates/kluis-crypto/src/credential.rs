@@ -4,6 +4,8 @@ use crate::cbor::{Reader, Writer};
 use crate::secret::secret_key;
 use crate::{Error, Identity, Result, random};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
+use hkdf::Hkdf;
+use sha2::Sha256;
 use std::fmt;
 use std::sync::Arc;
 use unicode_normalization::UnicodeNormalization;
@@ -364,6 +366,13 @@ pub(crate) fn stretch(password: &Password, salt: &[u8; 32], params: KdfParams) -
 }
 
 impl Kek {
+    /// RFC 5869, section 2.2: `Extract(salt = self, ikm = secret)`.
+    pub(crate) fn extract(&self, secret: &[u8; 32]) -> Self {
+        let (prk, _) = Hkdf::<Sha256>::extract(Some(self.expose_secret()), secret);
+        let prk = Zeroizing::new(<[u8; 32]>::from(prk));
+        Self::init_with(|out| *out = *prk)
+    }
+
     fn expose_mut(&mut self) -> &mut [u8] {
         &mut self.0[..]
     }

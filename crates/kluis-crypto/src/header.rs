@@ -1,7 +1,7 @@
 //! The vault header: who may open the vault, and the secrets under its root key
 //! (docs/FORMAT.md, section 3).
 
-use crate::authority::{Authorities, Authority, AuthoritySeed, vault_id};
+use crate::authority::{self, Authorities, Authority, AuthoritySeed, vault_id};
 use crate::card::IdentitySuite;
 use crate::cbor::{Reader, Record, Writer};
 use crate::credential::{Credential, KdfCeiling};
@@ -233,11 +233,7 @@ impl Record for Body {
         to.array(12)
             .uint(self.suite.number().into())
             .bytes(self.vault.as_bytes());
-        to.array(self.authorities.len());
-        for authority in &self.authorities {
-            to.array(3).bytes(&authority.key).uint(authority.from);
-            to.bytes(authority.signature.as_ref().map_or(&[][..], |s| &s[..]));
-        }
+        authority::write_list(&self.authorities, to);
         to.uint(self.sequence)
             .bytes(self.previous.as_ref().map_or(&[][..], |h| h.as_bytes()));
         to.uint(self.written)
@@ -256,7 +252,7 @@ impl Record for Body {
         from.array(12)?;
         let suite = Suite::from_number(from.uint()?)?;
         let vault = VaultId(*from.fixed()?);
-        let authorities = read_authorities(from)?;
+        let authorities = authority::read_list(from)?;
         let sequence = from.uint()?;
         let previous = from.fixed_or_empty()?.copied().map(RecordHash);
         if previous.is_some() != (sequence > 0) {
@@ -296,25 +292,12 @@ impl Record for Body {
     }
 }
 
-fn read_authorities(from: &mut Reader<'_>) -> Result<Vec<Authority>> {
-    let mut authorities = Vec::new();
-    for _ in 0..from.array_up_to(Authorities::MAX)? {
-        from.array(3)?;
-        authorities.push(Authority {
-            key: *from.fixed()?,
-            from: from.uint()?,
-            signature: from.fixed_or_empty()?.copied(),
-        });
-    }
-    Ok(authorities)
-}
-
 /// Vault id and authorities, which stand first in every version's header.
 fn read_signer(from: &mut Reader<'_>) -> Result<(VaultId, Vec<Authority>)> {
     from.array_up_to(64)?;
     from.uint()?;
     let vault = VaultId(*from.fixed()?);
-    Ok((vault, read_authorities(from)?))
+    Ok((vault, authority::read_list(from)?))
 }
 
 /// Bounds the Argon2 runs of one opening.

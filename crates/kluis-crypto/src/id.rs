@@ -65,6 +65,10 @@ id! {
     GrantId, 16, "the id of a grant has 32 digits 0-9 a-f"
 }
 id! {
+    /// Names a link to its owner: random, and no part of the link.
+    LinkId, 16, "the id of a link has 32 digits 0-9 a-f"
+}
+id! {
     /// SHA-256 of a whole control record.
     RecordHash, 32, "a hash has 64 digits 0-9 a-f"
 }

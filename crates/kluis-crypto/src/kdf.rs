@@ -43,6 +43,8 @@ labels! {
     NOTICE = "notice",
     LETTER_LABEL = "letter-label",
     LETTER_KEY = "letter-key",
+    LINK_NAME = "link-name",
+    LINK_KEY = "link-key",
     PIN_FILE = "pin-file",
     #[allow(dead_code, reason = "the second part of device state has no content yet")]
     DEVICE_OBJECTS = "device-objects",
@@ -65,6 +67,7 @@ pub(crate) mod domain {
     pub(crate) const REPLACEMENT: &[u8] = b"kluis/v1/replacement\0";
     pub(crate) const GRANT: &[u8] = b"kluis/v1/grant\0";
     pub(crate) const STATEMENT: &[u8] = b"kluis/v1/statement\0";
+    pub(crate) const LINK: &[u8] = b"kluis/v1/link\0";
     pub(crate) const DEVICE: &[u8] = b"kluis/v1/device\0";
     #[cfg(test)]
     pub(crate) const ALL: &[&[u8]] = &[
@@ -82,6 +85,7 @@ pub(crate) mod domain {
         FINGERPRINT,
         REPLACEMENT,
         GRANT,
+        LINK,
         DEVICE,
     ];
 }

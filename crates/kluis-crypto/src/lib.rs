@@ -49,6 +49,7 @@ mod kem;
 mod kit;
 mod layout;
 mod ledger;
+mod link;
 mod message;
 mod name;
 mod object;
@@ -76,13 +77,14 @@ pub use error::{Error, Result};
 pub use grant::{GrantRecord, LetterName, Share, Statement, Terms, bundle_path};
 pub use grant_file::GrantFile;
 pub use header::{Header, Suite, VaultSecrets, make_device_slot, make_slot};
-pub use id::{CollectionId, GrantId, Position, RecordHash, SlotId, VaultId};
+pub use id::{CollectionId, GrantId, LinkId, Position, RecordHash, SlotId, VaultId};
 pub use identity::{Identity, IdentityFile};
 pub use kit::RecoveryKit;
 pub use layout::{
     CHUNK_LENGTH, GROUP_CHUNKS, HEADER_LENGTH, LEAF_LENGTH, Layout, SEALED_CHUNK_LENGTH, TAG_LENGTH,
 };
-pub use ledger::{Appended, Decision, Entry, GrantPeriod, Ledger};
+pub use ledger::{Appended, Decision, Entry, GrantPeriod, History, Ledger, LinkPeriod};
+pub use link::{LinkFragment, LinkObject, LinkRecord, LinkTerms, NewLink, OpenedLink, SealedLink};
 pub use name::{DecodedSegment, FolderNames, StoredPath, StoredSegment, VaultPath, objects_prefix};
 pub use object::{Filler, Metadata, Mtime, Opener, Sealer};
 pub use signed::{Tail, Trailer};

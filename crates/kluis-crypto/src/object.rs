@@ -492,6 +492,7 @@ pub struct Opener {
     header: [u8; 32],
     /// Who may have signed it; none where nobody signs.
     writers: Option<Arc<Writers>>,
+    ahead: bool,
 }
 
 impl Opener {
@@ -567,7 +568,7 @@ impl Opener {
         {
             return Err(Error::Tampered);
         }
-        if !known {
+        if !known && tree.is_followed() {
             return Err(stale);
         }
 
@@ -597,12 +598,19 @@ impl Opener {
                 Suite::V1 => None,
                 Suite::V2 => Some(Arc::clone(&held.collection.writers)),
             },
+            ahead: !known,
         })
     }
 
     /// Whether a writer has signed the object: then its [`tail`](Self::tail) comes first.
     pub fn is_signed(&self) -> bool {
         self.writers.is_some()
+    }
+
+    /// Whether its writer, for all that whoever has a link knows, may be one who was
+    /// added since: the link's record has to be read again.
+    pub fn may_be_by_a_newer_writer(&self) -> bool {
+        self.is_signed() && self.ahead
     }
 
     /// Names the header that was checked.

@@ -7,8 +7,6 @@ use crate::credential::{Credential, KdfCeiling, KdfParams, Kek, random_bytes, st
 use crate::header::RootKey;
 use crate::kdf::{self, Label, domain, length_prefix};
 use crate::{Card, Error, Identity, IdentitySuite, Result, SlotId, VaultId};
-use hkdf::Hkdf;
-use sha2::Sha256;
 use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -233,13 +231,7 @@ impl Slot {
             (Credential::Password(password), Some(params)) => stretch(password, &self.salt, params),
             (Credential::PasswordAndKeyfile(password, keyfile), Some(params)) => {
                 let stretched = stretch(password, &self.salt, params)?;
-                // RFC 5869, section 2.2: Extract(salt = Argon2id(…), ikm = keyfile)
-                let (prk, _) = Hkdf::<Sha256>::extract(
-                    Some(stretched.expose_secret()),
-                    keyfile.expose_secret(),
-                );
-                let prk = Zeroizing::new(<[u8; 32]>::from(prk));
-                Ok(Kek::init_with(|out| *out = *prk))
+                Ok(stretched.extract(keyfile.expose_secret()))
             }
             (Credential::RecoveryPhrase(phrase), None) => Ok(Kek::derive(
                 phrase.expose_secret(),

@@ -25,6 +25,9 @@ pub struct Tree {
     past: Past,
     /// The last ledger sequence that its reader has checked.
     head: u64,
+    /// Whether its reader goes on to read the ledger, so that a stamp above `head`
+    /// shows that something is hidden from him.
+    follows: bool,
     collections: BTreeMap<CollectionId, Collection>,
     /// Those that can be written to, by their mounts.
     mounts: BTreeMap<Option<VaultPath>, CollectionId>,
@@ -60,6 +63,7 @@ impl Tree {
             names,
             past: Past::Shared,
             head: 0,
+            follows: true,
             collections: BTreeMap::new(),
             mounts: BTreeMap::new(),
         }
@@ -96,6 +100,15 @@ impl Tree {
         self.head
     }
 
+    /// Whoever has a link does not read the ledger.
+    pub(crate) fn set_unfollowed(&mut self) {
+        self.follows = false;
+    }
+
+    pub(crate) fn is_followed(&self) -> bool {
+        self.follows
+    }
+
     #[cfg(test)]
     pub(crate) fn name_key(&self) -> &NameKey {
         &self.names
@@ -115,6 +128,7 @@ impl Tree {
             names: self.names.duplicate(),
             past: self.past,
             head: self.head,
+            follows: self.follows,
             collections: self
                 .collections
                 .iter()

@@ -10,6 +10,7 @@ mod cases;
 mod example;
 mod grants;
 mod identity;
+mod links;
 mod run;
 mod signed;
 

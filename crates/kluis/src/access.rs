@@ -4,10 +4,11 @@
 use crate::backend::stored;
 use crate::clock::now;
 use crate::control::HEADER;
+use crate::link::Linked;
 use crate::{Error, Received, Result};
 use kluis_crypto::{
     Accepted, FolderNames, Header, Identity, Ledger, Position, Share, SlotId, StoredPath, Suite,
-    Tree, VaultPath, VaultSecrets,
+    Tree, VaultId, VaultPath, VaultSecrets,
 };
 use object_store::path::Path;
 use std::collections::BTreeMap;
@@ -15,16 +16,17 @@ use std::sync::Arc;
 
 /// Everything that an open vault knows.
 pub(crate) struct Control {
-    pub(crate) header: Header,
     pub(crate) access: Access,
 }
 
 pub(crate) enum Access {
     Owner(Box<Owner>),
-    Member(Member),
+    Member(Box<Member>),
+    Link(Box<Linked>),
 }
 
 pub(crate) struct Owner {
+    pub(crate) header: Header,
     pub(crate) secrets: VaultSecrets,
     pub(crate) ledger: Ledger,
     pub(crate) slot: SlotId,
@@ -32,6 +34,7 @@ pub(crate) struct Owner {
 
 /// Somebody with whom folders were shared.
 pub(crate) struct Member {
+    pub(crate) header: Header,
     pub(crate) identity: Arc<Identity>,
     pub(crate) accepted: Vec<Accepted>,
     /// Those of them that are in force, by the names that they have here.
@@ -79,13 +82,46 @@ impl Control {
         slot: SlotId,
     ) -> Self {
         let owner = Owner {
+            header,
             secrets,
             ledger,
             slot,
         };
         Self {
-            header,
             access: Access::Owner(Box::new(owner)),
+        }
+    }
+
+    pub(crate) fn of_link(linked: Linked) -> Self {
+        Self {
+            access: Access::Link(Box::new(linked)),
+        }
+    }
+
+    /// # Errors
+    /// `AccessDenied` to whoever has a link, and does not see it.
+    pub(crate) fn header(&self) -> Result<&Header> {
+        match &self.access {
+            Access::Owner(owner) => Ok(&owner.header),
+            Access::Member(member) => Ok(&member.header),
+            Access::Link(_) => Err(only_reading()),
+        }
+    }
+
+    pub(crate) fn vault(&self) -> VaultId {
+        match &self.access {
+            Access::Owner(owner) => owner.header.vault(),
+            Access::Member(member) => member.header.vault(),
+            Access::Link(linked) => linked.fragment.vault(),
+        }
+    }
+
+    /// The kind of the vault's objects.
+    pub(crate) fn suite(&self) -> Suite {
+        match &self.access {
+            Access::Owner(owner) => owner.header.suite(),
+            Access::Member(member) => member.header.suite(),
+            Access::Link(linked) => linked.opened.suite(),
         }
     }
 
@@ -94,17 +130,21 @@ impl Control {
     pub(crate) fn owner(&self) -> Result<&Owner> {
         match &self.access {
             Access::Owner(owner) => Ok(owner),
-            Access::Member(_) => Err(Error::AccessDenied {
+            Access::Member(_) | Access::Link(_) => Err(Error::AccessDenied {
                 what: "what only the owner of the vault can do".to_owned(),
             }),
         }
     }
 
     /// Who writes.
-    pub(crate) fn identity(&self) -> &Identity {
+    ///
+    /// # Errors
+    /// `AccessDenied` to whoever has a link.
+    pub(crate) fn identity(&self) -> Result<&Identity> {
         match &self.access {
-            Access::Owner(owner) => owner.secrets.identity(),
-            Access::Member(member) => &member.identity,
+            Access::Owner(owner) => Ok(owner.secrets.identity()),
+            Access::Member(member) => Ok(&member.identity),
+            Access::Link(_) => Err(only_reading()),
         }
     }
 
@@ -125,20 +165,22 @@ impl Control {
         match &self.access {
             Access::Owner(owner) => owner.ledger.head(),
             Access::Member(member) => member.head,
+            Access::Link(linked) => linked.opened.head(),
         }
     }
 
     /// Whether an entry is owed that the owner's client has to append.
     pub(crate) fn is_behind(&self) -> bool {
         match &self.access {
-            Access::Owner(owner) => owner.is_behind(&self.header),
-            Access::Member(_) => false,
+            Access::Owner(owner) => owner.ledger.is_behind(&owner.header, &owner.secrets, now()),
+            Access::Member(_) | Access::Link(_) => false,
         }
     }
 
     /// Of two states of one vault, one has seen at least as much of both chains.
     pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
-        let seen = |c: &Self| (c.header.position().sequence, c.head().sequence);
+        let header = |c: &Self| c.header().map_or(0, |header| header.position().sequence);
+        let seen = |c: &Self| (header(c), c.head().sequence);
         seen(self) > seen(other)
     }
 
@@ -165,6 +207,13 @@ impl Control {
                     path,
                 })
             }
+            Access::Link(linked) => {
+                linked.check_time()?;
+                Ok(Located {
+                    tree: linked.opened.tree(),
+                    path,
+                })
+            }
         }
     }
 
@@ -173,13 +222,15 @@ impl Control {
     /// # Errors
     /// `AccessDenied` where it was shared for reading; otherwise as `locate`.
     pub(crate) fn locate_to_write(&self, text: &str) -> Result<Located<'_>> {
-        if let Access::Member(member) = &self.access {
-            let (share, _) = member.find(&path(text)?)?;
-            if !share.terms().write {
-                return Err(Error::AccessDenied {
-                    what: format!("{text}, which was shared for reading"),
-                });
-            }
+        let may_write = match &self.access {
+            Access::Owner(_) => true,
+            Access::Member(member) => member.find(&path(text)?)?.0.terms().write,
+            Access::Link(_) => false,
+        };
+        if !may_write {
+            return Err(Error::AccessDenied {
+                what: format!("{text}, which was shared for reading"),
+            });
         }
         self.locate(text)
     }
@@ -201,7 +252,7 @@ impl Control {
                 stored,
                 names: tree.names(below),
                 padded: tree.has_padding(),
-                suite: self.header.suite(),
+                suite: self.suite(),
             })
         };
         let prefix = prefix.map(path).transpose()?;
@@ -209,6 +260,10 @@ impl Control {
         match (&self.access, &prefix) {
             (Access::Owner(owner), below) => {
                 Ok(vec![at(owner.ledger.tree(), below.as_ref(), text)?])
+            }
+            (Access::Link(linked), below) => {
+                linked.check_time()?;
+                Ok(vec![at(linked.opened.tree(), below.as_ref(), text)?])
             }
             (Access::Member(member), None) => {
                 let shares = member.shares.iter();
@@ -225,16 +280,12 @@ impl Control {
 }
 
 impl Owner {
-    pub(crate) fn is_behind(&self, header: &Header) -> bool {
-        self.ledger.is_behind(header, &self.secrets, now())
-    }
-
     /// The same keys for a call that outlives this state.
     ///
     /// # Errors
     /// `Conflict` where the header has another root key.
-    pub(crate) fn reopened(&self, header: &Header) -> Result<VaultSecrets> {
-        header
+    pub(crate) fn reopened(&self) -> Result<VaultSecrets> {
+        self.header
             .reopen(&self.secrets)
             .map_err(|error| Error::core(error, HEADER))
     }
@@ -267,6 +318,12 @@ impl Member {
 pub(crate) fn taken_back(name: &str) -> Error {
     Error::AccessDenied {
         what: format!("what was shared as {name:?}: it was taken back"),
+    }
+}
+
+fn only_reading() -> Error {
+    Error::AccessDenied {
+        what: "more than a link gives: what it leads to, for reading".to_owned(),
     }
 }
 

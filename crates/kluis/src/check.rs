@@ -199,7 +199,7 @@ impl Vault {
             });
         let checked = match chain {
             Some((chain, ChainName::Record(position))) => {
-                control::check_record(self.backend(), chain, position, &control.header).await
+                control::check_record(self.backend(), chain, position, control.header()?).await
             }
             Some((chain, ChainName::Claim(sequence))) => {
                 control::check_claim(self.backend(), chain, sequence).await
@@ -252,7 +252,7 @@ impl Vault {
             return Ok(());
         };
         let header = Header::parse(&record.bytes).map_err(|error| Error::core(error, HEADER))?;
-        let (copy, known) = (header.position(), control.header.position());
+        let (copy, known) = (header.position(), control.header()?.position());
         if header.vault() != self.id() || copy.sequence < known.sequence {
             return Err(Error::Stale {
                 what: format!("a copy of {HEADER}"),

@@ -6,15 +6,16 @@
 //! back has won the number. A store that ignores the condition can make two
 //! writers win; their records stay, and nothing is lost.
 
+use crate::access::Owner;
 use crate::backend::{Backend, stored};
 use crate::clock::now;
 use crate::{Error, Result};
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, try_join};
 use kluis_crypto::{
-    Appended, Decision, Entry, GrantId, Header, Ledger, LetterName, Position, RecordHash, VaultId,
-    VaultSecrets,
+    Appended, Decision, Entry, GrantId, Header, Ledger, LetterName, LinkId, LinkObject, LinkRecord,
+    OpenedLink, Position, RecordHash, SealedLink, VaultId, VaultSecrets,
 };
 use object_store::PutMode;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,8 @@ pub(crate) const COPIES: [&str; 2] = ["kluis.vault", "k/header"];
 /// What an error calls the header and the ledger.
 pub(crate) const HEADER: &str = "the vault header";
 pub(crate) const LEDGER: &str = "the ledger";
+/// And a link, of which it names nothing more.
+pub(crate) const LINK: &str = "the link";
 
 /// One of the two chains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -797,6 +800,7 @@ pub(crate) async fn catch_up(
 ) -> Result<Ledger> {
     for _ in 0..TRIES {
         if !ledger.is_behind(header, secrets, now()) {
+            finish_links_if_possible(store, header, secrets, &ledger).await;
             return Ok(ledger);
         }
         append(store, header, secrets, &ledger, Decision::CatchUp).await?;
@@ -849,6 +853,8 @@ async fn append(
     ledger: &Ledger,
     decision: Decision,
 ) -> Result<(Claim, Option<Made>)> {
+    // What the entry before this one owes is not owed any more behind this one.
+    finish_links(store, header, secrets, ledger).await?;
     let Appended {
         entry,
         records,
@@ -881,6 +887,112 @@ async fn append(
     Ok((claim, made))
 }
 
+/// Writes what the newest entry owes to links: records with the keys of now, where
+/// those that lie there are older, and none where a link was withdrawn. Nobody needs
+/// to know whether it was done: until the next entry, which is not appended before,
+/// whoever opens the vault looks.
+async fn finish_links(
+    store: &Backend,
+    header: &Header,
+    secrets: &VaultSecrets,
+    ledger: &Ledger,
+) -> Result<()> {
+    let sealed = ledger
+        .links_to_seal()
+        .map(|link| write_link(store, header, secrets, ledger, link, None));
+    try_join_all(sealed).await?;
+    for path in ledger.links_to_remove() {
+        match store.delete(&stored(&path), LINK).await {
+            Ok(()) | Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// As `finish_links`, behind what is decided: what fails here fails for no one, for
+/// whoever opens or decides next does it.
+pub(crate) async fn finish_links_if_possible(
+    store: &Backend,
+    header: &Header,
+    secrets: &VaultSecrets,
+    ledger: &Ledger,
+) {
+    if let Err(error) = finish_links(store, header, secrets, ledger).await {
+        tracing::warn!(
+            code = error.code(),
+            "the record of a link could not be written"
+        );
+    }
+}
+
+/// Writes the record of a link that was just made, with what the store delivers.
+pub(crate) async fn seal_link(
+    store: &Backend,
+    owner: &Owner,
+    id: &LinkId,
+    objects: Vec<LinkObject>,
+) -> Result<()> {
+    let Owner {
+        header,
+        secrets,
+        ledger,
+        ..
+    } = owner;
+    // Withdrawn meanwhile by another client.
+    let link = ledger.link(id).ok_or_else(conflict)?;
+    for _ in 0..TRIES {
+        let objects = Some(objects.clone());
+        if write_link(store, header, secrets, ledger, link, objects).await? {
+            return Ok(());
+        }
+    }
+    Err(conflict())
+}
+
+/// Only forwards: a record that is as new, or newer, stays, unless it is to have other
+/// objects. Not done where somebody else wrote it meanwhile, who knew as much.
+async fn write_link(
+    store: &Backend,
+    header: &Header,
+    secrets: &VaultSecrets,
+    ledger: &Ledger,
+    link: &LinkRecord,
+    objects: Option<Vec<LinkObject>>,
+) -> Result<bool> {
+    let path = Ledger::link_path(link, secrets);
+    let named = |error: Error| error.renamed(LINK);
+    let (mode, found) = match store.record(&path, SealedLink::MAX_LENGTH).await {
+        Ok(None) => (PutMode::Create, None),
+        // What is none of ours is written over.
+        Ok(Some(record)) => (
+            record.update_mode(),
+            Ledger::open_link(link, secrets, &record.bytes).ok(),
+        ),
+        Err(Error::LimitExceeded { .. }) => (PutMode::Overwrite, None),
+        Err(error) => return Err(named(error)),
+    };
+    let is_new = |found: &OpenedLink| found.head().sequence >= ledger.head().sequence;
+    if objects.is_none() && found.as_ref().is_some_and(is_new) {
+        return Ok(true);
+    }
+    // The store goes on to honour what it signed.
+    let objects = objects.or_else(|| found.map(|found| found.objects().to_vec()));
+    let record = ledger
+        .seal_link(link, header, secrets, objects.unwrap_or_default())
+        .map_err(|error| Error::core(error, LINK))?;
+    let record = Bytes::from(record);
+    match store.put_record(&path, record.clone(), mode).await {
+        Err(Error::Unsupported { .. }) => {
+            let put = store.put_record(&path, record, PutMode::Overwrite).await;
+            put.map(|_| true).map_err(named)
+        }
+        Ok(_) => Ok(true),
+        Err(Error::AlreadyExists { .. } | Error::Conflict { .. }) => Ok(false),
+        Err(error) => Err(named(error)),
+    }
+}
+
 /// As `catch_up`, for whoever opens: with credentials of the store that only
 /// read, somebody else will have to append.
 pub(crate) async fn catch_up_if_allowed(
@@ -890,6 +1002,7 @@ pub(crate) async fn catch_up_if_allowed(
     ledger: Ledger,
 ) -> Result<Ledger> {
     if !ledger.is_behind(header, secrets, now()) {
+        finish_links_if_possible(store, header, secrets, &ledger).await;
         return Ok(ledger);
     }
     // Its newest entry may only not have come as it is.

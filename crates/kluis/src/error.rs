@@ -280,6 +280,18 @@ impl Error {
         }
     }
 
+    /// The same error about something that may not be named.
+    pub(crate) fn renamed(self, name: &str) -> Self {
+        let name = name.to_owned();
+        match self {
+            Self::NotFound { .. } => Self::NotFound { path: name },
+            Self::AccessDenied { .. } => Self::AccessDenied { what: name },
+            Self::Tampered { .. } => Self::Tampered { what: name },
+            Self::LimitExceeded { .. } => Self::LimitExceeded { what: name },
+            other => other,
+        }
+    }
+
     pub(crate) fn invalid(what: impl Into<String>) -> Self {
         Self::InvalidInput { what: what.into() }
     }

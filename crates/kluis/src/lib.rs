@@ -62,6 +62,7 @@ mod clock;
 mod control;
 mod device;
 mod error;
+mod link;
 mod list;
 mod object;
 mod pin;
@@ -77,9 +78,11 @@ pub use device::{DeviceState, FileState, MemoryState};
 pub use error::{Error, Result};
 pub use kluis_crypto::{
     Accepted, Card, Contact, Credential, Fingerprint, GrantFile, GrantId, Identity, IdentityFile,
-    IdentitySuite, KdfCeiling, KdfParams, Keyfile, LetterName, Password, Past, Pins, Recipient,
-    RecoveryKit, RecoveryPhrase, SlotId, SlotKind, Terms, Trust, VaultId,
+    IdentitySuite, KdfCeiling, KdfParams, Keyfile, LetterName, LinkId, LinkObject, LinkTerms,
+    Password, Past, Pins, Recipient, RecoveryKit, RecoveryPhrase, SlotId, SlotKind, Terms, Trust,
+    VaultId,
 };
+pub use link::{FoundLink, Link, LinkInfo, LinkOptions, MadeLink, OpenLink, Signer};
 pub use list::{Listing, Unlisted};
 pub use object::{ObjectInfo, PutOptions};
 pub use object_store;
@@ -87,7 +90,8 @@ pub use pin::LedgerPin;
 pub use read::Object;
 pub use reencrypt::{Receipt, Reencrypted};
 pub use sharing::{
-    AccessPeriod, AccessStatement, Grant, Granted, Invitation, Prefixes, Received, Revoked,
+    AccessPeriod, AccessStatement, Grant, Granted, Invitation, LinkPeriod, Prefixes, Received,
+    Revoked,
 };
 pub use vault::{AddedSlot, FoundVault, SlotInfo, Vault, VaultOptions};
 pub use write::MAX_CONDITIONAL_STREAM;

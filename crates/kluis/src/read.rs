@@ -237,7 +237,7 @@ impl Vault {
         let place = control.locate(text)?.stored(text)?;
         let body = self.backend().open(&place, text, None, None).await?;
         let (meta, attributes) = (body.meta.clone(), body.attributes.clone());
-        let suite = control.header.suite();
+        let suite = control.suite();
         let layout = Layout::of_stored(suite, meta.size).map_err(|e| Error::core(e, text))?;
         let mut source = body.source();
         let mut near = None;
@@ -302,13 +302,14 @@ impl Vault {
             Ok::<_, Error>(Opener::new(
                 header,
                 &self.id(),
-                control.header.suite(),
+                control.suite(),
                 tree,
                 &path,
             ))
         };
         match check(control)? {
             Err(kluis_crypto::Error::Stale(_)) => check(&*self.refresh().await?)?,
+            Ok(opener) if opener.may_be_by_a_newer_writer() => check(&*self.refresh().await?)?,
             other => other,
         }
         .map_err(|error| Error::core(error, text))
@@ -337,7 +338,7 @@ impl Found {
     pub(crate) async fn open(vault: &Vault, text: &str, near: u64) -> Result<Self> {
         let control = vault.control()?;
         let place = control.locate(text)?.stored(text)?;
-        let suite = control.header.suite();
+        let suite = control.suite();
         let near = match suite {
             Suite::V1 => near,
             _ => near.max(ONE_CHUNK),

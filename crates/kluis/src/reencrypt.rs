@@ -8,7 +8,7 @@ use crate::vault::Vault;
 use crate::{Error, ObjectInfo, PutOptions, Result};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
-use kluis_crypto::{CollectionId, Decision};
+use kluis_crypto::{CollectionId, Decision, LinkId, LinkRecord};
 use object_store::{ObjectMeta, PutMode, UpdateVersion};
 use std::io;
 
@@ -31,6 +31,9 @@ pub struct Receipt {
     /// Objects that could not be looked at, because their name or their header cannot
     /// be read. They may be readable too.
     pub unknown: u64,
+    /// Links in force that reach the folder, or something in it: whoever has one of
+    /// them goes on reading, whose grant ever was taken back.
+    pub links: Vec<LinkId>,
 }
 
 impl Receipt {
@@ -101,7 +104,27 @@ impl Vault {
     /// # Errors
     /// As [`outdated`](Self::outdated).
     pub async fn receipt(&self, folder: Option<&str>) -> Result<Receipt> {
-        let ledger = self.refresh().await?.head().sequence;
+        let control = self.refresh().await?;
+        let ledger = control.head().sequence;
+        let at = folder.map(path).transpose()?;
+        let meets = |link: &&LinkRecord| match (link.folder(), &at) {
+            (None, _) | (_, None) => true,
+            (Some(link), Some(at)) => {
+                link == at || link.below(Some(at)).is_some() || at.below(Some(link)).is_some()
+            }
+        };
+        // Others than the owner are not told of links.
+        let links = control.owner().map_or_else(
+            |_| Vec::new(),
+            |owner| {
+                owner
+                    .ledger
+                    .links()
+                    .filter(meets)
+                    .map(LinkRecord::id)
+                    .collect()
+            },
+        );
         let mut listing = self.list(folder);
         let mut receipt = Receipt {
             folder: folder.map(str::to_owned),
@@ -109,6 +132,7 @@ impl Vault {
             objects: 0,
             bytes: 0,
             unknown: 0,
+            links,
         };
         let heads = listing.by_ref().map_ok(|meta| {
             let vault = self.clone();

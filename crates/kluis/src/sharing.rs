@@ -5,6 +5,7 @@ use crate::access::{Access, Control, Member, path, taken_back};
 use crate::backend::Backend;
 use crate::clock::from_micros;
 use crate::control::{self, Chain, ChainNames, FetchedLedger, Found, LEDGER, Made};
+use crate::link::LinkInfo;
 use crate::vault::{Vault, VaultOptions};
 use crate::{Address, Error, LedgerPin, Result};
 use bytes::Bytes;
@@ -224,6 +225,8 @@ pub struct AccessStatement {
     pub ledger: u64,
     /// In the order in which access was given.
     pub access: Vec<AccessPeriod>,
+    /// Links, in the order in which they were made: whoever had the URL could read.
+    pub links: Vec<LinkPeriod>,
 }
 
 impl AccessStatement {
@@ -237,6 +240,26 @@ impl AccessStatement {
             let (begin, end) = period.span();
             begin <= until && end.is_none_or(|end| end >= from)
         })
+    }
+}
+
+/// A link, and when it was withdrawn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkPeriod {
+    /// What was given.
+    pub link: LinkInfo,
+    /// When it was withdrawn, by the clock of who did.
+    pub ended: Option<SystemTime>,
+    /// The ledger sequence that withdrew it.
+    pub ended_by: Option<u64>,
+}
+
+impl LinkPeriod {
+    /// From when to when it gave access.
+    pub fn span(&self) -> (SystemTime, Option<SystemTime>) {
+        let until = self.link.terms.not_after.map(from_micros);
+        (self.link.made, self.ended.into_iter().chain(until).min())
     }
 }
 
@@ -477,7 +500,7 @@ impl Vault {
     }
 
     /// Who else than the owner could read or write a path, or anything in the vault,
-    /// from when to when, by which grant and for what: everything that the ledger
+    /// from when to when, by which grant or link and for what: everything that the ledger
     /// holds, up to the sequence that is given along. Reads the whole ledger, and
     /// nothing else.
     ///
@@ -490,17 +513,27 @@ impl Vault {
     pub async fn access(&self, to: Option<&str>) -> Result<AccessStatement> {
         let to = to.map(path).transpose()?;
         let control = self.refresh().await?;
-        let (store, header) = (self.backend(), &control.header);
+        let (store, header) = (self.backend(), control.header()?);
         let names = ChainNames::list(store, Chain::Ledger).await?;
         let fetched = FetchedLedger::load(store, header, &names).await?;
         let chain = fetched.whole(store, header, &names).await?;
-        let periods = Ledger::history(&chain, &control.owner()?.secrets)
+        let history = Ledger::history(&chain, &control.owner()?.secrets)
             .map_err(|error| Error::core(error, LEDGER))?;
         let reaches = |folder: Option<&VaultPath>| match &to {
             None => true,
             Some(to) => folder.is_none_or(|f| f == to || to.below(Some(f)).is_some()),
         };
-        let access = periods
+        let links = history
+            .links
+            .iter()
+            .filter(|period| reaches(period.link.folder()))
+            .map(|period| LinkPeriod {
+                link: LinkInfo::of(&period.link),
+                ended: period.ended.map(|(_, time)| from_micros(time)),
+                ended_by: period.ended.map(|(sequence, _)| sequence),
+            });
+        let access = history
+            .grants
             .iter()
             .filter(|period| reaches(period.grant.folder()))
             .map(|period| AccessPeriod {
@@ -511,6 +544,7 @@ impl Vault {
         Ok(AccessStatement {
             ledger: fetched.head().sequence,
             access: access.collect(),
+            links: links.collect(),
         })
     }
 
@@ -551,12 +585,16 @@ impl Vault {
         let _one = self.changing().await;
         let control = self.refresh().await?;
         let owner = control.owner()?;
-        let (store, header) = (self.backend(), control.header.clone());
-        let secrets = owner.reopened(&header)?;
+        let (store, header) = (self.backend(), control.header()?.clone());
+        let secrets = owner.reopened()?;
         let ledger = control::read_ledger(store, &header, &secrets).await?;
         let doubt = self.in_doubt();
         let (ledger, granted) =
             control::decide(store, &header, &secrets, ledger, &decision).await?;
+        // Whoever makes a link seals it himself.
+        if !matches!(decision, Decision::Link { .. }) {
+            control::finish_links_if_possible(store, &header, &secrets, &ledger).await;
+        }
         let control = Control::of_owner(header, secrets, ledger, owner.slot);
         let control = self.replace(control).await?;
         doubt.end();
@@ -733,14 +771,14 @@ pub(crate) async fn open(
         }
     }
     Ok(Control {
-        header: found.header,
-        access: Access::Member(Member {
+        access: Access::Member(Box::new(Member {
+            header: found.header,
             identity,
             accepted: known,
             shares,
             ended,
             head: fetched.head(),
-        }),
+        })),
     })
 }
 

@@ -451,19 +451,19 @@ impl Vault {
     }
 
     /// A vault whose state is as the store showed it when it was `looked` at.
-    async fn assemble(
+    pub(crate) async fn assemble(
         store: Backend,
         options: VaultOptions,
         control: Control,
         looked: Instant,
     ) -> Result<Self> {
         if let Some(device) = &options.device {
-            device.save(&control.header, control.head()).await?;
+            device.save(control.header()?, control.head()).await?;
         }
         Ok(Self(Arc::new(Inner {
             store,
             options,
-            id: control.header.vault(),
+            id: control.vault(),
             control: RwLock::new(Some(Arc::new(control))),
             checked: Mutex::new(Some(looked)),
             refreshing: tokio::sync::Mutex::new(()),
@@ -524,7 +524,7 @@ impl Vault {
     /// # Errors
     /// `AccessDenied` if the vault is locked.
     pub fn is_signed(&self) -> Result<bool> {
-        Ok(self.control()?.header.suite() == Suite::V2)
+        Ok(self.control()?.suite() == Suite::V2)
     }
 
     pub(crate) fn tails(&self) -> &Tails {
@@ -554,7 +554,7 @@ impl Vault {
     /// older one, which is given up for the one that is held.
     pub(crate) async fn replace(&self, control: Control) -> Result<Arc<Control>> {
         if let Some(device) = &self.0.options.device {
-            device.save(&control.header, control.head()).await?;
+            device.save(control.header()?, control.head()).await?;
         }
         let control = Arc::new(control);
         let mut held = self
@@ -605,8 +605,8 @@ impl Vault {
         // Nothing is written under an epoch that the new root has to close, also
         // where the entry could not be appended on opening.
         let store = &self.0.store;
-        let (header, owner) = (control.header.clone(), control.owner()?);
-        let secrets = owner.reopened(&header)?;
+        let (header, owner) = (control.header()?.clone(), control.owner()?);
+        let secrets = owner.reopened()?;
         let ledger = control::read_ledger(store, &header, &secrets).await?;
         let ledger = control::catch_up(store, &header, &secrets, ledger).await?;
         self.replace(Control::of_owner(header, secrets, ledger, owner.slot))
@@ -655,10 +655,17 @@ impl Vault {
     /// `Conflict` where the root key was rotated: the vault has to be opened again.
     pub(crate) async fn refresh(&self) -> Result<Arc<Control>> {
         let control = self.control()?;
-        let known = (control.header.position(), control.head());
         match &control.access {
-            Access::Owner(owner) => self.refresh_from(known, &owner.secrets, owner.slot).await,
+            Access::Owner(owner) => {
+                let known = (owner.header.position(), control.head());
+                self.refresh_from(known, &owner.secrets, owner.slot).await
+            }
+            Access::Link(linked) => {
+                let linked = linked.again(&self.0.store).await?;
+                self.replace(Control::of_link(linked)).await
+            }
             Access::Member(member) => {
+                let known = (member.header.position(), control.head());
                 let refreshed = match self.refreshed_member(known, member).await {
                     // Another client may have written between two of our requests.
                     Err(Error::Stale { .. }) => self.refreshed_member(known, member).await?,
@@ -771,7 +778,7 @@ impl Vault {
             kdf: slot.kdf_params(),
             current: slot.id() == current,
         };
-        Ok(control.header.slots().iter().map(info).collect())
+        Ok(control.header()?.slots().iter().map(info).collect())
     }
 
     /// Adds a credential. One with a keyfile replaces all that are a password
@@ -796,14 +803,14 @@ impl Vault {
             new.kind() == SlotKind::PasswordAndKeyfile && slot.kind() == SlotKind::Password
         };
         let removed: Vec<SlotId> = control
-            .header
+            .header()?
             .slots()
             .iter()
             .filter(weaker)
             .map(Slot::id)
             .collect();
         let mut slots: Vec<Slot> = control
-            .header
+            .header()?
             .slots()
             .iter()
             .filter(|slot| !weaker(slot))
@@ -847,7 +854,7 @@ impl Vault {
         };
         let slot = made.await??;
         let id = slot.id();
-        let mut slots = control.header.slots().to_vec();
+        let mut slots = control.header()?.slots().to_vec();
         slots.push(slot);
         let current = control.owner()?.slot;
         self.change_slots(&control, slots, current).await?;
@@ -863,13 +870,13 @@ impl Vault {
         let _one = self.0.changing.lock().await;
         let control = self.refresh().await?;
         let slots: Vec<Slot> = control
-            .header
+            .header()?
             .slots()
             .iter()
             .filter(|s| s.id() != id)
             .cloned()
             .collect();
-        if slots.len() == control.header.slots().len() {
+        if slots.len() == control.header()?.slots().len() {
             return Err(Error::NotFound {
                 path: format!("key slot {id}"),
             });
@@ -900,7 +907,12 @@ impl Vault {
         let _one = self.0.changing.lock().await;
         let control = self.refresh().await?;
         let opened_by = control.owner()?.slot;
-        if control.header.slots().iter().all(|s| s.id() != opened_by) {
+        if control
+            .header()?
+            .slots()
+            .iter()
+            .all(|s| s.id() != opened_by)
+        {
             return Err(Error::Conflict {
                 what: "the key that this vault was opened with".to_owned(),
             });
@@ -910,7 +922,7 @@ impl Vault {
         let stays =
             |old: &&Slot| old.id() != opened_by && !(keyfile && old.kind() == SlotKind::Password);
         let mut slots: Vec<Slot> = control
-            .header
+            .header()?
             .slots()
             .iter()
             .filter(stays)
@@ -952,7 +964,9 @@ impl Vault {
                     .collect::<kluis_crypto::Result<Vec<_>>>()
                     .map_err(core)?;
                 let (before, head) = (&owner.secrets, control.head());
-                let header = control.header.rotated(before, &secrets, head, slots, now);
+                let header = control
+                    .header()?
+                    .rotated(before, &secrets, head, slots, now);
                 Ok::<_, Error>((secrets, header.map_err(core)?))
             })
         };
@@ -970,10 +984,10 @@ impl Vault {
     pub async fn recovery_kit(&self) -> Result<RecoveryKit> {
         let control = self.refresh().await?;
         let names = ChainNames::list(&self.0.store, Chain::Ledger).await?;
-        let entries = FetchedLedger::load(&self.0.store, &control.header, &names)
+        let entries = FetchedLedger::load(&self.0.store, control.header()?, &names)
             .await?
-            .into_chain(&control.header, &control.owner()?.secrets)?;
-        RecoveryKit::new(&control.header, &entries)
+            .into_chain(control.header()?, &control.owner()?.secrets)?;
+        RecoveryKit::new(control.header()?, &entries)
             .map_err(|error| Error::core(error, "the recovery kit"))
     }
 
@@ -1000,7 +1014,7 @@ impl Vault {
         let core = |error| Error::core(error, HEADER);
         let owner = control.owner()?;
         let header = control
-            .header
+            .header()?
             .next(&owner.secrets, control.head(), slots, now())
             .map_err(core)?;
         let secrets = header.reopen(&owner.secrets).map_err(core)?;

@@ -145,12 +145,12 @@ impl Vault {
         let padded = located.tree.is_padded(&located.path).map_err(core)?;
         let version = self.next_version();
         let length = options.size_hint;
-        let suite = control.header.suite();
+        let suite = control.suite();
         let sealer = Sealer::new(
             (&self.id(), suite),
             located.tree,
             &located.path,
-            control.identity(),
+            control.identity()?,
             version,
             &metadata,
             length,

@@ -95,7 +95,7 @@ pub(super) async fn mv(session: &Session, args: Mv) -> Result<()> {
         .await
 }
 
-fn base(session: &Session, args: &TransferArgs, jobs: &[Job]) -> Options {
+pub(super) fn base(session: &Session, args: &TransferArgs, jobs: &[Job]) -> Options {
     let is_remote = |place: &InVault| place.opened.store.is_remote();
     let remote = jobs.iter().any(|job| {
         matches!(&job.from, From::Vault(v) if is_remote(v))

@@ -7,6 +7,7 @@ mod copy;
 mod devices;
 mod identity;
 mod keys;
+mod links;
 mod list;
 mod print;
 mod read;
@@ -39,6 +40,8 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> Result<()> {
         Verb::Access(args) => access::access(session, args).await,
         Verb::Revoke(args) => sharing::revoke(session, args).await,
         Verb::Reencrypt(args) => reencrypt::reencrypt(session, args).await,
+        Verb::Link(verb) => links::link(session, verb).await,
+        Verb::Get(args) => links::get(session, args).await,
         Verb::Accept(args) => sharing::accept(session, args).await,
         Verb::Completions(args) => print::completions(&args),
         Verb::Man(args) => print::man(&args),

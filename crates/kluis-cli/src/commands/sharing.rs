@@ -129,7 +129,11 @@ pub(super) fn refuse_classical(name: &str, suite: IdentitySuite, allowed: bool) 
 }
 
 /// A folder, or nothing yet; an object is neither.
-async fn check_folder(session: &Session, opened: &Opened, path: &VaultPath) -> Result<()> {
+pub(super) async fn check_folder(
+    session: &Session,
+    opened: &Opened,
+    path: &VaultPath,
+) -> Result<()> {
     let failed = |e: kluis::Error| Failure::from(e).at(path.to_string());
     let some = opened
         .vault

@@ -4,9 +4,10 @@ use crate::cbor::{Reader, Record, Writer};
 use crate::collection::{Collection, ContentKey, NameKey};
 use crate::contact::Contact;
 use crate::grant::GrantRecord;
+use crate::link::LinkRecord;
 use crate::signed::Writers;
 use crate::tree::{self, Tree};
-use crate::{CollectionId, Error, GrantId, RecordHash, Result};
+use crate::{CollectionId, Error, GrantId, LinkId, RecordHash, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One decision.
@@ -50,6 +51,10 @@ pub(crate) enum Action {
         added: BTreeSet<[u8; 32]>,
         removed: BTreeSet<[u8; 32]>,
     },
+    /// A link is made.
+    Link(Box<LinkRecord>),
+    /// It is withdrawn.
+    Withdraw(LinkId),
 }
 
 /// What the owner has decided so far.
@@ -59,17 +64,21 @@ pub(crate) struct State {
     pub(crate) contacts: BTreeMap<String, Contact>,
     /// Those in force.
     pub(crate) grants: BTreeMap<GrantId, GrantRecord>,
+    /// Those in force.
+    pub(crate) links: BTreeMap<LinkId, LinkRecord>,
 }
 
 impl State {
     const MAX_CONTACTS: usize = 65_536;
     const MAX_GRANTS: usize = 65_536;
+    const MAX_LINKS: usize = 65_536;
 
     pub(crate) fn new(tree: Tree) -> Self {
         Self {
             tree,
             contacts: BTreeMap::new(),
             grants: BTreeMap::new(),
+            links: BTreeMap::new(),
         }
     }
 
@@ -81,6 +90,11 @@ impl State {
                 .grants
                 .iter()
                 .map(|(id, grant)| (*id, grant.duplicate()))
+                .collect(),
+            links: self
+                .links
+                .iter()
+                .map(|(id, link)| (*id, link.duplicate()))
                 .collect(),
         }
     }
@@ -103,6 +117,13 @@ impl State {
                 fits && self.grants.insert(grant.id, *grant).is_none()
             }
             Action::Revoke(id) => self.grants.remove(&id).is_some(),
+            Action::Link(link) => {
+                let collection = self.tree.get(&link.collection);
+                let fits =
+                    link.filed == sequence && collection.is_some_and(|c| c.mount == link.folder);
+                fits && self.links.insert(link.id, *link).is_none()
+            }
+            Action::Withdraw(id) => self.links.remove(&id).is_some(),
             action => return self.tree.apply(action, sequence),
         };
         if found { Ok(()) } else { Err(Error::Tampered) }
@@ -115,14 +136,15 @@ impl State {
             && !self.tree.is_partial()
             && self.tree.collections().all(could_be)
             && self.grants.values().all(|grant| grant.filed < sequence)
+            && self.links.values().all(|link| link.filed < sequence)
     }
 }
 
-/// `[tree, [contact, …], [grant, …]]`, contacts in ascending order of names, grants
-/// of ids.
+/// `[tree, [contact, …], [grant, …], [link, …]]`, contacts in ascending order of
+/// names, grants and links of ids.
 impl Record for State {
     fn write(&self, to: &mut Writer) {
-        to.array(3);
+        to.array(4);
         self.tree.write(to);
         to.array(self.contacts.len());
         for contact in self.contacts.values() {
@@ -132,10 +154,14 @@ impl Record for State {
         for grant in self.grants.values() {
             grant.write(to);
         }
+        to.array(self.links.len());
+        for link in self.links.values() {
+            link.write(to);
+        }
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self> {
-        from.array(3)?;
+        from.array(4)?;
         let mut state = Self::new(Tree::read(from)?);
         // Out of order, or one twice, is not what comes out when it is written again.
         for _ in 0..from.array_up_to(Self::MAX_CONTACTS)? {
@@ -145,6 +171,10 @@ impl Record for State {
         for _ in 0..from.array_up_to(Self::MAX_GRANTS)? {
             let grant = GrantRecord::read(from)?;
             state.grants.insert(grant.id, grant);
+        }
+        for _ in 0..from.array_up_to(Self::MAX_LINKS)? {
+            let link = LinkRecord::read(from)?;
+            state.links.insert(link.id, link);
         }
         Ok(state)
     }
@@ -220,6 +250,13 @@ impl Record for Actions {
                         }
                     }
                 }
+                Action::Link(link) => {
+                    to.array(2).uint(12);
+                    link.write(to);
+                }
+                Action::Withdraw(id) => {
+                    to.array(2).uint(13).bytes(id.as_bytes());
+                }
             }
         }
     }
@@ -263,7 +300,9 @@ impl Record for Actions {
                     added: read_keys(from)?,
                     removed: read_keys(from)?,
                 },
-                (1..=11, _) => return Err(Error::Tampered),
+                (12, 2) => Action::Link(Box::new(LinkRecord::read(from)?)),
+                (13, 2) => Action::Withdraw(LinkId(*from.fixed()?)),
+                (1..=13, _) => return Err(Error::Tampered),
                 _ => return Err(Error::UnsupportedFormat("action in the ledger")),
             });
         }

@@ -9,9 +9,11 @@ use crate::contact::{Contact, Recipient};
 use crate::credential::random_bytes;
 use crate::grant::{self, Bundle, GrantRecord, Keys, LetterName, MailboxSecret, Statement, Terms};
 use crate::header::{Header, Suite, VaultSecrets};
+use crate::link::{LinkTerms, NewLink};
 use crate::tree::{Past, Tree};
-use crate::{CollectionId, Error, GrantId, RecordHash, Result, VaultPath};
+use crate::{CollectionId, Error, GrantId, LinkId, RecordHash, Result, VaultPath};
 use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::sync::Arc;
 
 /// What the owner wants.
 #[derive(Debug, Clone)]
@@ -39,6 +41,18 @@ pub enum Decision {
     /// Epochs of these collections below the current ones are refused from now on:
     /// everything was written again.
     RaiseFloors(Vec<CollectionId>),
+    /// Whoever will have a URL gets access to a folder, or to the vault. What lies in
+    /// the store for the link is written once the entry is claimed.
+    Link {
+        /// None for the whole vault.
+        folder: Option<VaultPath>,
+        /// Its secret.
+        link: Arc<NewLink>,
+        /// What for, and how long.
+        terms: LinkTerms,
+    },
+    /// Links are withdrawn: new epochs wherever they led.
+    Withdraw(Vec<LinkId>),
 }
 
 /// An entry, and what has to lie in the store before it is claimed.
@@ -129,6 +143,19 @@ impl Ledger {
                 }
                 None
             }
+            Decision::Link {
+                folder,
+                link,
+                terms,
+            } => {
+                draft.mount(folder.as_ref(), &closing)?;
+                draft.link(folder, &link, terms)?;
+                None
+            }
+            Decision::Withdraw(links) => {
+                closing.extend(draft.withdraw(&links)?);
+                None
+            }
             Decision::Share {
                 folder,
                 recipient,
@@ -177,15 +204,9 @@ impl Draft<'_> {
         if self.ledger.generation < self.secrets.owners().len() as u64 - 1 {
             closing.extend(self.tree().written().map(Collection::id));
         }
-        let mut revoked = BTreeSet::new();
-        for (
-            hash,
-            Closings {
-                collections,
-                revoked: of_it,
-            },
-        ) in &self.ledger.orphans
-        {
+        let (mut revoked, mut withdrawn) = (BTreeSet::new(), BTreeSet::new());
+        for (hash, orphan) in &self.ledger.orphans {
+            let Closings { collections, .. } = orphan;
             if !collections.is_empty() {
                 self.settled.insert(*hash);
                 closing.extend(
@@ -193,15 +214,23 @@ impl Draft<'_> {
                         .iter()
                         .filter(|id| self.ledger.state.tree.written().any(|c| c.id == **id)),
                 );
-                revoked.extend(of_it);
+                revoked.extend(&orphan.revoked);
+                withdrawn.extend(&orphan.withdrawn);
             }
         }
         for ended in self.ledger.ended_grants(self.now) {
             revoked.insert(ended.id);
             closing.extend(self.with_nested(ended.folder.as_ref())?);
         }
+        for ended in self.ledger.ended_links(self.now) {
+            withdrawn.insert(ended.id);
+            closing.extend(self.with_nested(ended.folder.as_ref())?);
+        }
         for grant in revoked {
             self.decide(Action::Revoke(grant))?;
+        }
+        for link in withdrawn {
+            self.decide(Action::Withdraw(link))?;
         }
         Ok(closing)
     }
@@ -292,6 +321,32 @@ impl Draft<'_> {
         }
         for id in &grants {
             self.decide(Action::Revoke(*id))?;
+        }
+        Ok(closing)
+    }
+
+    fn link(&mut self, folder: Option<VaultPath>, link: &NewLink, terms: LinkTerms) -> Result<()> {
+        terms.check()?;
+        let own = self
+            .tree()
+            .mounted(folder.as_ref())
+            .ok_or(Error::Tampered)?;
+        let record = link.record(own.id, folder, terms, (self.sequence, self.now));
+        self.decide(Action::Link(Box::new(record)))
+    }
+
+    fn withdraw(&mut self, links: &[LinkId]) -> Result<BTreeSet<CollectionId>> {
+        let mut closing = BTreeSet::new();
+        for id in links {
+            let Some(link) = self.state.links.get(id) else {
+                // One whose time is over is withdrawn already.
+                if self.ledger.state.links.contains_key(id) {
+                    continue;
+                }
+                return Err(Error::NotFound("link"));
+            };
+            closing.extend(self.with_nested(link.folder.clone().as_ref())?);
+            self.decide(Action::Withdraw(*id))?;
         }
         Ok(closing)
     }
@@ -605,5 +660,7 @@ fn copy(action: &Action) -> Action {
             added: added.clone(),
             removed: removed.clone(),
         },
+        Action::Link(link) => Action::Link(Box::new(link.duplicate())),
+        Action::Withdraw(id) => Action::Withdraw(*id),
     }
 }

@@ -10,14 +10,15 @@ use crate::authority::Authorities;
 use crate::cbor::{Reader, Record, Writer};
 use crate::collection::{Collection, Epoch, NameKey};
 use crate::contact::Contact;
-use crate::grant::GrantRecord;
+use crate::grant::{GrantRecord, LetterName};
 use crate::header::{Header, Suite, VaultSecrets, check_magic};
 use crate::kdf::{Label, domain};
+use crate::link::{LinkObject, LinkRecord, OpenedLink};
 use crate::message::{self, Place};
 use crate::name::{VaultPath, objects_prefix};
 use crate::secret::secret_key;
 use crate::tree::Tree;
-use crate::{CollectionId, Error, GrantId, Position, RecordHash, Result, VaultId};
+use crate::{CollectionId, Error, GrantId, LinkId, Position, RecordHash, Result, VaultId};
 pub(crate) use action::{Action, Actions, State};
 pub use decide::{Appended, Decision};
 use std::collections::{BTreeMap, BTreeSet};
@@ -495,6 +496,34 @@ pub struct Ledger {
     /// them is to be decided again.
     orphans: BTreeMap<RecordHash, Closings>,
     settled: BTreeSet<RecordHash>,
+    owed: OwedLinks,
+}
+
+/// What has to be done in the store for links because of the newest entry. Whoever
+/// appended an earlier one has seen to it before, so that nothing older is owed.
+#[derive(Debug, Default)]
+struct OwedLinks {
+    seal: BTreeSet<LinkId>,
+    remove: Vec<LetterName>,
+}
+
+/// Everything that the chain ever gave to others, in the order in which it did.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Grants.
+    pub grants: Vec<GrantPeriod>,
+    /// Links.
+    pub links: Vec<LinkPeriod>,
+}
+
+/// A link, from the entry that made it to the one that withdrew it.
+#[derive(Debug)]
+pub struct LinkPeriod {
+    /// What was given.
+    pub link: LinkRecord,
+    /// The ledger sequence that withdrew it, and when, in microseconds since 1970 by
+    /// the clock of who wrote it.
+    pub ended: Option<(u64, u64)>,
 }
 
 /// A grant, from the entry that filed it to the one that took it back.
@@ -512,6 +541,7 @@ pub struct GrantPeriod {
 struct Closings {
     collections: Vec<CollectionId>,
     revoked: Vec<GrantId>,
+    withdrawn: Vec<LinkId>,
 }
 
 impl Ledger {
@@ -598,6 +628,7 @@ impl Ledger {
             state: State::new(Tree::of_vault(NameKey::init_with(|_| {}))),
             orphans: BTreeMap::new(),
             settled: BTreeSet::new(),
+            owed: OwedLinks::default(),
         };
         for entry in chain.iter().rev() {
             ledger.apply(entry, secrets)?;
@@ -627,6 +658,7 @@ impl Ledger {
 
     fn apply(&mut self, entry: &Entry, secrets: &VaultSecrets) -> Result<()> {
         let sequence = entry.position.sequence;
+        self.owed = OwedLinks::default();
         for (index, action) in entry.actions(secrets)?.into_iter().enumerate() {
             let is_empty = self.state.tree.mounted(None).is_none();
             match action {
@@ -648,7 +680,10 @@ impl Ledger {
                     return Err(Error::Tampered);
                 }
                 _ if is_empty => return Err(Error::Tampered),
-                action => self.state.apply(action, sequence)?,
+                action => {
+                    self.owe(&entry.body.vault, &action);
+                    self.state.apply(action, sequence)?;
+                }
             }
         }
         if let Some(header) = entry.body.header {
@@ -667,6 +702,44 @@ impl Ledger {
         self.generation = entry.generation();
         self.settled.extend(&entry.body.settled);
         Ok(())
+    }
+
+    /// What an action means for links, before it is applied.
+    fn owe(&mut self, vault: &VaultId, action: &Action) {
+        let tree = &self.state.tree;
+        let mount = |id| tree.get(id).map(|c| c.mount.clone());
+        // Around a link's folder only a floor changes what it leads to.
+        let (changed, or_around) = match action {
+            Action::Link(link) => {
+                self.owed.seal.insert(link.id);
+                return;
+            }
+            Action::Withdraw(id) => {
+                self.owed.seal.remove(id);
+                let link = self.state.links.get(id);
+                self.owed
+                    .remove
+                    .extend(link.map(|link| link.secret.name(vault)));
+                return;
+            }
+            Action::Collection(_, collection) => (Some(collection.mount.clone()), false),
+            Action::Epoch { collection, .. } | Action::Writers { collection, .. } => {
+                (mount(collection), false)
+            }
+            Action::Floor { collection, .. } => (mount(collection), true),
+            _ => return,
+        };
+        let Some(changed) = changed else { return };
+        let is_below = |inner: &Option<VaultPath>, outer: &Option<VaultPath>| {
+            inner == outer
+                || inner
+                    .as_ref()
+                    .is_some_and(|inner| inner.below(outer.as_ref()).is_some())
+        };
+        let concerned = self.state.links.values().filter(|link| {
+            is_below(&changed, &link.folder) || or_around && is_below(&link.folder, &changed)
+        });
+        self.owed.seal.extend(concerned.map(LinkRecord::id));
     }
 
     /// An orphan's keys may have sealed objects; its writer never came to claim it.
@@ -713,6 +786,9 @@ impl Ledger {
                 Action::Revoke(grant) if self.state.grants.contains_key(&grant) => {
                     closings.revoked.push(grant);
                 }
+                Action::Withdraw(link) if self.state.links.contains_key(&link) => {
+                    closings.withdrawn.push(link);
+                }
                 _ => {}
             }
         }
@@ -734,6 +810,13 @@ impl Ledger {
             || self.generation < secrets.owners().len() as u64 - 1
             || self.orphans.values().any(to_close)
             || self.ended_grants(now).next().is_some()
+            || self.ended_links(now).next().is_some()
+    }
+
+    /// Links whose time is over.
+    fn ended_links(&self, now: u64) -> impl Iterator<Item = &LinkRecord> {
+        let ended = move |link: &&LinkRecord| link.terms.not_after.is_some_and(|end| end < now);
+        self.state.links.values().filter(ended)
     }
 
     /// Grants whose time is over.
@@ -780,13 +863,68 @@ impl Ledger {
         self.state.grants.get(id)
     }
 
-    /// Every grant that the chain ever filed, and how it ended, in the order in which
-    /// they were filed. `chain` is all of it, from entry 0 on.
+    /// The links in force.
+    pub fn links(&self) -> impl Iterator<Item = &LinkRecord> {
+        self.state.links.values()
+    }
+
+    /// A link in force.
+    pub fn link(&self, id: &LinkId) -> Option<&LinkRecord> {
+        self.state.links.get(id)
+    }
+
+    /// Links whose records in the store may be behind the newest entry, to be sealed
+    /// anew where they are.
+    pub fn links_to_seal(&self) -> impl Iterator<Item = &LinkRecord> {
+        let owed = self.owed.seal.iter();
+        owed.filter_map(|id| self.state.links.get(id))
+    }
+
+    /// Where records of links lie that the newest entry withdrew.
+    pub fn links_to_remove(&self) -> impl Iterator<Item = String> {
+        self.owed.remove.iter().map(LetterName::path)
+    }
+
+    /// Where a link's record lies below the vault's prefix.
+    pub fn link_path(link: &LinkRecord, secrets: &VaultSecrets) -> String {
+        link.secret.name(&secrets.vault()).path()
+    }
+
+    /// The record of a link as it has to be now.
+    ///
+    /// # Errors
+    /// `LimitExceeded`, `Randomness`.
+    pub fn seal_link(
+        &self,
+        link: &LinkRecord,
+        header: &Header,
+        secrets: &VaultSecrets,
+        objects: Vec<LinkObject>,
+    ) -> Result<Vec<u8>> {
+        let tree = self.state.tree.below(link.folder.as_ref(), None)?;
+        let keys = (self.suite, tree, self.head);
+        link.seal(secrets, header.authorities(), keys, objects)
+    }
+
+    /// What a stored record of a link holds.
+    ///
+    /// # Errors
+    /// `Tampered` for what is no record of this link.
+    pub fn open_link(
+        link: &LinkRecord,
+        secrets: &VaultSecrets,
+        record: &[u8],
+    ) -> Result<OpenedLink> {
+        link.open(secrets.vault(), record)
+    }
+
+    /// Every grant that the chain ever filed, and every link, and how they ended, in the
+    /// order in which they were filed. `chain` is all of it, from entry 0 on.
     ///
     /// # Errors
     /// `Tampered` where an entry of the chain is missing or contradicts the others.
-    pub fn history(chain: &[Entry], secrets: &VaultSecrets) -> Result<Vec<GrantPeriod>> {
-        let mut periods: Vec<GrantPeriod> = Vec::new();
+    pub fn history(chain: &[Entry], secrets: &VaultSecrets) -> Result<History> {
+        let mut history = History::default();
         let mut before = None;
         for (sequence, entry) in (0..).zip(chain) {
             let follows = entry.position.sequence == sequence && entry.body.previous == before;
@@ -796,20 +934,31 @@ impl Ledger {
             before = Some(entry.position.hash);
             for action in entry.actions(secrets)? {
                 match action {
-                    Action::Grant(grant) => periods.push(GrantPeriod {
+                    Action::Grant(grant) => history.grants.push(GrantPeriod {
                         grant: *grant,
                         ended: None,
                     }),
                     Action::Revoke(id) => {
                         let of_it = |p: &&mut GrantPeriod| p.grant.id == id && p.ended.is_none();
-                        let period = periods.iter_mut().find(of_it).ok_or(Error::Tampered)?;
+                        let mut periods = history.grants.iter_mut();
+                        let period = periods.find(of_it).ok_or(Error::Tampered)?;
+                        period.ended = Some((sequence, entry.body.written));
+                    }
+                    Action::Link(link) => history.links.push(LinkPeriod {
+                        link: *link,
+                        ended: None,
+                    }),
+                    Action::Withdraw(id) => {
+                        let of_it = |p: &&mut LinkPeriod| p.link.id == id && p.ended.is_none();
+                        let mut periods = history.links.iter_mut();
+                        let period = periods.find(of_it).ok_or(Error::Tampered)?;
                         period.ended = Some((sequence, entry.body.written));
                     }
                     _ => {}
                 }
             }
         }
-        Ok(periods)
+        Ok(history)
     }
 
     #[cfg(test)]
@@ -827,6 +976,7 @@ impl Ledger {
             state: State::new(tree),
             orphans: BTreeMap::new(),
             settled: BTreeSet::new(),
+            owed: OwedLinks::default(),
         }
     }
 

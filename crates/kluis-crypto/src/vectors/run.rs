@@ -240,6 +240,8 @@ pub(super) fn run(file: &File, op: &str, fields: &[(String, Value)]) -> Outcome 
             ])
         }),
         ("names", "seal") => seal_names(&case),
+        ("links", "open") => link(&case).map(|(link, _)| link_fields(&link)),
+        ("links", "object") => linked_object(&case),
         ("names", "open") => return open_names(&case),
         ("objects", "open") => object(&case),
         ("padding", "padme") => Ok(out(&[("padded", json!(padme(case.number("length"))))])),
@@ -673,6 +675,46 @@ fn shared_object(case: &Case<'_>) -> Result<Fields> {
             "plaintext",
             long(&get(&opener, share.suite(), &stored, &object)?),
         ),
+    ]))
+}
+
+/// docs/FORMAT.md, section 13.
+fn link(case: &Case<'_>) -> Result<(OpenedLink, VaultId)> {
+    let fragment: LinkFragment = case.text("fragment").parse()?;
+    let sealed = SealedLink::parse(&fragment, &case.bytes("record"))?;
+    let password = case.get("password").map(|_| case.bytes("password"));
+    let password = password.map(|p| Password::new(std::str::from_utf8(&p).unwrap()));
+    let opened = sealed.open(password.as_ref(), KdfCeiling::default())?;
+    Ok((opened, fragment.vault()))
+}
+
+fn link_fields(opened: &OpenedLink) -> Fields {
+    let objects = opened.objects().iter();
+    let objects: Vec<_> = objects.map(|o| json!([o.path, o.size, o.url])).collect();
+    out(&[
+        ("id", hex(opened.id().as_bytes())),
+        ("folder", json!(opened.name())),
+        ("until", json!(opened.terms().not_after.unwrap_or(0))),
+        ("purpose", json!(opened.terms().purpose)),
+        ("sequence", json!(opened.head().sequence)),
+        ("head", hex(opened.head().hash.as_bytes())),
+        ("top", json!(opened.tree().top())),
+        ("collections", collections(opened.tree())),
+        ("objects", json!(objects)),
+    ])
+}
+
+fn linked_object(case: &Case<'_>) -> Result<Fields> {
+    let (link, vault) = link(case)?;
+    let (path, object) = (VaultPath::parse(case.text("path"))?, case.bytes("object"));
+    let header = object.first_chunk().ok_or(Error::Tampered)?;
+    let opener = Opener::new(header, &vault, link.suite(), link.tree(), &path)?;
+    let stored = link.tree().store_path(&path)?.path;
+    let plaintext = long(&get(&opener, link.suite(), &stored, &object)?);
+    Ok(out(&[
+        ("stored", json!(stored)),
+        ("epoch", json!(opener.epoch())),
+        ("plaintext", plaintext),
     ]))
 }
 
