@@ -151,7 +151,10 @@ fn nonce(index: usize) -> chacha20poly1305::Nonce {
 
 /// Names of a folder, as a listing decrypts them.
 fn names(ledger: &Ledger) -> Result {
-    let names = ledger.tree().names(None);
+    let names = ledger
+        .tree()
+        .names(None)
+        .ok_or("the tree of a vault has names")?;
     let stored: Vec<_> = (0..NAMES)
         .map(|number| names.encrypt(&format!("IMG_{number:06}.jpg")).name)
         .collect();

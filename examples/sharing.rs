@@ -55,7 +55,7 @@ async fn main() -> Result {
     let bobs = alice.share("photos", &to_bob, writing).await?;
     let eves = alice.share("photos", &to_eve, Terms::reading()).await?;
     for grant in alice.grants()? {
-        println!("  {} has {:?}", grant.to, grant.folder.unwrap_or_default());
+        println!("  {} has {:?}", grant.to, grant.path.unwrap_or_default());
     }
     let his = options()
         .open_as(store.clone(), &bob, &bobs.invitation)

@@ -183,7 +183,7 @@ fn open(opener: &Opener, first: usize, chunks: &[u8]) -> Option<Vec<u8>> {
 
 /// A name in the store, the object beside a long one, and a path of the user's.
 pub fn name(data: &[u8]) {
-    let names = SAMPLE.ledger.tree().names(None);
+    let names = SAMPLE.ledger.tree().names(None).unwrap();
     let (stored, beside) = match data.iter().position(|byte| *byte == b'\n') {
         Some(at) => (&data[..at], &data[at + 1..]),
         None => (data, &[][..]),

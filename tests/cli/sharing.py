@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import re
 import shutil
@@ -198,7 +199,6 @@ def the_story_of_a_share(w):
     w.kluis("share", "bob", code=2)
     w.kluis("share", code=2)
     w.kluis("share", "photos", "carol", code=16)
-    w.kluis("share", "photos/old.jpg", "bob", code=2)
 
     s3 = w.store == "s3" and "KLUIS_TEST_S3_OTHER_ACCESS_KEY_ID" in os.environ
     policy = ["--policy"] if w.store == "s3" else []
@@ -212,7 +212,7 @@ def the_story_of_a_share(w):
     assert shared["prefixes"]["write"] == [] and len(shared["prefixes"]["read"]) == 6, shared
     golden(w.kluis("shares"), out="ID TIME :photos to bob: read, for \"the album\"")
     golden(w.kluis("shares", "--json"), out="""
-{"message_type":"grant","state":"given","id":"ID","path":"photos","to":"bob","fingerprint":"WORDS-OF-BOB","suite":"x-wing","write":false,"past":true,"purpose":"the album","given":"TIME"}
+{"message_type":"grant","state":"given","id":"ID","path":"photos","kind":"folder","to":"bob","fingerprint":"WORDS-OF-BOB","suite":"x-wing","write":false,"past":true,"purpose":"the album","given":"TIME"}
 """)
     bucket = w.url.removeprefix("s3://").split("/")[0]
     if s3:
@@ -242,7 +242,7 @@ kluis: accept it needs a confirmation; hint: say it on a terminal, or give --yes
     bob.kluis("check")
     golden(bob.kluis("shares"), out="ID :photos from WORDS-OF-THE-OWNER: read, for \"the album\"")
     golden(bob.kluis("shares", "--json"), out="""
-{"message_type":"grant","state":"received","id":"ID","path":"photos","grantor":"WORDS-OF-THE-OWNER","write":false,"past":true,"purpose":"the album"}
+{"message_type":"grant","state":"received","id":"ID","path":"photos","kind":"folder","grantor":"WORDS-OF-THE-OWNER","write":false,"past":true,"purpose":"the album"}
 """)
     for outside in ("diary.txt", "in/diary.txt", "photo/old.jpg"):
         bob.kluis("cat", outside, code=16)
@@ -357,13 +357,13 @@ kluis: share the whole vault with bob needs a confirmation; hint: say it on a te
     assert WRITE_RESTS_ON in whole.err, whole.err
     assert len(w.kluis("shares").lines()) == 2
     golden(bob.accept(invitation, "--json"), out="""
-{"message_type":"grant","state":"received","id":"ID","path":"folder","grantor":"WORDS-OF-THE-OWNER","write":false,"past":true,"from":"TIME"}
+{"message_type":"grant","state":"received","id":"ID","path":"folder","kind":"folder","grantor":"WORDS-OF-THE-OWNER","write":false,"past":true,"from":"TIME"}
 """)
     golden(bob.accept(whole.out.strip(), "--as", "folder", code=14), err="""
 kluis: $VAULT offers the folder "vault": read and write
 kluis: from WORDS-OF-THE-OWNER
 kluis: these are the words that its owner sees in `kluis identity show`: compare them
-kluis: a folder folder was accepted from this vault already; hint: give it another name with --as, or forget the other with `kluis accept --forget`
+kluis: a share named folder was accepted from this vault already; hint: give it another name with --as, or forget the other with `kluis accept --forget`
 """)
     bob.accept(whole.out.strip(), "--as", "a/b", code=2)
     assert bob.accept(whole.out.strip()).out == ":vault\n"
@@ -379,7 +379,7 @@ kluis: a folder folder was accepted from this vault already; hint: give it anoth
     messages = done.json()
     w.known[messages[1]["pin"]] = "PIN"
     golden(done, out="""
-{"message_type":"grant","state":"revoked","id":"ID","path":"","to":"bob","fingerprint":"WORDS-OF-BOB","suite":"x-wing","write":true,"past":true,"given":"TIME"}
+{"message_type":"grant","state":"revoked","id":"ID","path":"","kind":"folder","to":"bob","fingerprint":"WORDS-OF-BOB","suite":"x-wing","write":true,"past":true,"given":"TIME"}
 {"message_type":"pin","pin":"PIN"}
 {"message_type":"receipt","path":"","objects":1,"bytes":1,"unknown":0,"ledger":5,"remaining":["ID"]}
 """, err='kluis: bob keeps ID TIME :new/folder to bob: read, from TIME')
@@ -458,6 +458,87 @@ kluis: taken: the file exists already; hint: choose another name
         bob.kluis("ls", code=16)
         assert bob.accept("bob.grant").out == ":g\n"
         assert bob.kluis("cat", "g/a").out == "hello"
+
+
+@test_on_each_store
+def one_object_and_one_version(w):
+    w.new_vault()
+    own_words(w)
+    bob, eve = Person(w, "bob").is_contact(), Person(w, "eve").is_contact()
+    for name in ("cat.jpg", "dog.jpg"):
+        w.write(name, f"content of {name}")
+    w.kluis("cp", "cat.jpg", "dog.jpg", ":photos/")
+    s3 = w.store == "s3" and "KLUIS_TEST_S3_OTHER_ACCESS_KEY_ID" in os.environ
+    policy = [f"--policy={os.environ['KLUIS_TEST_S3_OTHER_ACCESS_KEY_ID']}"] if s3 else []
+    bucket = w.url.removeprefix("s3://").split("/")[0]
+    (cat,) = w.kluis("share", "photos/cat.jpg", "bob", "--write", "--json", *policy).json()
+    assert cat["prefixes"]["list"] == ["k/h", "k/l"] and len(cat["prefixes"]["write"]) == 1, cat
+    if s3:
+        # The object's own key, and nothing below it.
+        own = f"arn:aws:s3:::{w.url.removeprefix('s3://')}/{cat['prefixes']['write'][0]}"
+        read, _, write = cat["policy"]["Statement"]
+        assert write["Resource"] == [own] and read["Resource"][-1] == own, cat["policy"]
+        for person in (bob, eve):
+            person.has_own_credentials()
+        S3().set_policy(bucket, cat["policy"])
+    golden(bob.kluis("accept", cat["invitation"], code=2), err="""
+kluis: $VAULT offers the object "cat.jpg": read and write
+kluis: from WORDS-OF-THE-OWNER
+kluis: these are the words that its owner sees in `kluis identity show`: compare them
+kluis: accept it needs a confirmation; hint: say it on a terminal, or give --yes
+""")
+    bob.accept(cat["invitation"])
+    golden(bob.kluis("ls"), out="cat.jpg")
+    golden(bob.kluis("ls", "-r"), out="cat.jpg")
+    golden(bob.kluis("ls", "cat.jpg"), out="cat.jpg")
+    assert bob.kluis("cat", "--range", "0..7", "cat.jpg").out == "content"
+    golden(bob.kluis("shares"), out="ID :cat.jpg (object) from WORDS-OF-THE-OWNER: read and write")
+    bob.kluis("check")
+    w.write("his", "by bob")
+    bob.kluis("cp", "his", ":cat.jpg", "--overwrite")
+    assert w.kluis("cat", "photos/cat.jpg").out == "by bob"
+    for outside in ("dog.jpg", "photos/dog.jpg", "photos/cat.jpg", "cat.jpg/x"):
+        bob.kluis("cat", outside, code=16)
+        bob.kluis("cp", "his", f":{outside}", code=16)
+    assert bob.accept(cat["invitation"], "--as", "tom").out == ":tom\n"
+    assert bob.kluis("cat", "tom").out == "by bob"
+    assert w.kluis("reencrypt", "--dry-run").out == ""
+
+    # One version, and what is written after it.
+    made = w.kluis("share", "photos/dog.jpg", "eve", "--version", *policy)
+    assert "this is one version" in made.err and "no revocation takes back" in made.err, made.err
+    invitation, _, printed = made.out.partition("\n")
+    if s3:
+        S3().set_policy(bucket, json.loads(printed))
+    eve.accept(invitation)
+    assert eve.kluis("cat", "dog.jpg").out == "content of dog.jpg"
+    eve.kluis("cp", "his", ":dog.jpg", "--overwrite", code=15)
+    w.kluis("cp", "his", ":photos/dog.jpg", "--overwrite")
+    assert "another one lies there now" in eve.kluis("cat", "dog.jpg", code=16).err
+    golden(w.kluis("shares"), out="""
+ID TIME :photos/cat.jpg (object) to bob: read and write
+ID TIME :photos/dog.jpg (version) to eve: read
+""")
+
+    # What is meant has to be said.
+    for wrong, code in ((["photos/cat.jpg/", "--version"], 2), (["photos", "--version"], 16),
+                        (["photos/dog.jpg", "--version", "--write"], 2), (["photos/dog.jpg", "--version", "--from-now"], 2)):
+        w.kluis("share", wrong[0], "eve", *wrong[1:], code=code)
+
+    # Taken back.
+    ids = {g["path"]: g["id"] for g in w.kluis("shares", "--json").json()}
+    assert "new keys" not in w.kluis("revoke", ids["photos/dog.jpg"], "--yes").err
+    done = w.kluis("revoke", ids["photos/cat.jpg"], "--yes")
+    for line in (":photos/cat.jpg (object) to bob: read and write", "what :photos/cat.jpg lies in gets new keys",
+                 "what can still be read of :photos/cat.jpg with what was taken back, at the most: 1 object"):
+        assert line in done.err, done.err
+    w.write("new", "after")
+    w.kluis("cp", "new", ":photos/cat.jpg", "--overwrite")
+    if s3:
+        S3().set_policy(bucket, cat["policy"])
+    bob.kluis("cat", "tom", code=15)
+    bob.kluis("cp", "his", ":tom", "--overwrite", code=15)
+    assert w.kluis("cat", "photos/cat.jpg").out == "after"
 
 
 @test

@@ -40,6 +40,7 @@ class WrongCredentials(KluisError): """No slot opens with this credential."""
 class UnsupportedFormat(KluisError): """Written by a later version of the format."""
 class LimitExceeded(KluisError): """Over a limit of the format."""
 class AccessDenied(KluisError): """A grant that is not filed, or what was written before it."""
+class NotFound(KluisError): """Another version than the one that was shared."""
 class InvalidInput(KluisError): """What the caller gave is not allowed."""
 
 
@@ -433,17 +434,20 @@ def choose_header(store, vault_id=None):
 # --- 4. Ledger -----------------------------------------------------------------
 
 ENTRY = row(octets(16), uint, uint, octets(0, 32), many(anything, 0, 2), many(octets(32), 0, 4096),
-            many(row(many(anything), octets()), 0, 256))
+            many(row(many(anything), octets()), 0, 16384))
 HEADER_REF = row(uint, octets(32))
 EPOCH = row(uint32, uint, uint, octets(32))
-TREE = row(text(1024), octets(32), uint, many(row(octets(16), text(), uint, uint32, maybe(row(uint)), many(EPOCH, 1, 65536),
-                                                  many(row(octets(32), uint32, uint32), 0, 65536)), 0, 65536))
+TREE = row(text(1024), many(anything, 2, 3), uint,
+           many(row(octets(16), text(), uint, uint32, maybe(row(uint)), many(EPOCH, 1, 65536),
+                    many(row(octets(32), uint32, uint32), 0, 65536)), 0, 65536))
 TERMS = row(uint, uint, uint, text(1024))
 CONTACT = row(text(255), octets(), uint)
 LOCK = maybe(row(many(uint, 3, 3), octets(32)))
 LINK = row(octets(16), octets(32), maybe(row(many(uint, 3, 3), octets(32), octets(32))), text(), octets(16),
            row(uint, text(1024), uint), uint, uint)
-GRANT = row(octets(16), text(255), octets(), text(), octets(16), TERMS, octets(32), uint, uint, octets(32))
+TOPS = {0: row(uint, octets(32)), 1: row(uint, text()), 2: row(uint, text(), octets(32))}
+SCOPES = {0: row(uint, text()), 1: row(uint, text()), 2: row(uint, text(), octets(32))}
+GRANT = row(octets(16), text(255), octets(), many(anything, 2, 3), TERMS, octets(32), uint, uint, octets(32))
 ACTIONS = {
     1: row(uint, octets(16), text(), uint, octets(0, 32), octets(32)),
     2: row(uint, octets(16), uint32, octets(32)),
@@ -470,6 +474,20 @@ def parse_mount(mount):
     except InvalidInput:
         raise Tampered("a folder is not a path") from None
     return path
+
+
+def check_kind(x, kinds, error=Tampered):
+    """[0, …] is of a folder, [1, name or path] of an object, [2, …, commitment] of a version."""
+    uint(x[0])
+    require(x[0] in kinds, "a kind of grant is unknown", error)
+    kinds[x[0]](x)
+    require(x[0] == 0 or parse_mount(x[1]), "an object has no name")
+    return x
+
+
+def check_scope(x):
+    check_kind(x, SCOPES, UnsupportedFormat)
+    return parse_mount(x[1])
 
 
 def is_control_free(x): return not any(unicodedata.category(c) == "Cc" for c in x)
@@ -526,14 +544,17 @@ class Collection:
 
 
 class Tree:
-    """Section 4 and 5: collections below a folder, and which keys are right at a path."""
+    """Section 4 and 5: collections below a folder, or for one object, and which keys are right at a path."""
 
-    def __init__(self, top, nk, held_back=0, collections=()):
+    def __init__(self, top, of, held_back=0, collections=()):
         segments = top.split("/")
         require(segments[0] == "o" and all(re.fullmatch("[0-9a-v~]+", s) for s in segments[1:]), "a path is not one of the store")
         require(held_back <= 1, "not 0 or 1")
-        self.top, self.nk, self.held_back, self.collections = top, nk, held_back, {}
+        self.top, self.of, self.held_back, self.collections = top, check_kind(of, TOPS), held_back, {}
+        self.nk, self.object = (of[1], None) if of[0] == 0 else (b"", parse_mount(of[1]))
+        require(self.object is None or len(self.object) == 1, "the name of an object is not a segment")
         for x in collections:
+            require(self.object is None or not x[1], "a collection is mounted in an object")
             require(not self.collections or x[0] > max(self.collections), "collections are out of order")
             self.add(Collection(*x))
 
@@ -589,20 +610,28 @@ class Tree:
     def name_key(self, folder): return folder_key(self.nk, "dir", folder)
 
     def stored_path(self, path):
+        if self.object is not None:
+            require(path == self.object, "not the object that was shared", NotFound)
+            return self.top
         return "/".join([self.top, *(seal_segment(self.name_key(path[:i]), segment)[0] for i, segment in enumerate(path))])
 
     def open(self, source, vault_id, suite, ledger_sequence, path, outside=None):
         """The object at a path below the top. `source` is a binary file."""
-        header = source.read(40)
+        header = source.read(256)
         collection = self.collections.get(header[24:40])
         denied = AccessDenied if self.held_back else Tampered
-        if collection is None or path[:len(collection.mount)] != collection.mount or path == collection.mount:
+        require(self.of[0] != 2 or self.of[2] == header[224:], "another version lies there now", NotFound)
+        if self.object is not None and path == self.object and collection is not None:
+            below = None if self.of[0] == 2 else ()
+        elif (self.object is not None or collection is None or path[:len(collection.mount)] != collection.mount
+              or path == collection.mount):
             return Object(source, vault_id, suite, header[24:40], [], ledger_sequence, path, outside, denied=denied)
+        else:
+            below = path[len(collection.mount):]
         signed = suite == 2 and (self.stored_path(path), collection.may_write)
         epoch = int.from_bytes(header[8:12], "big")
-        return Object(source, vault_id, suite, collection.id, collection.epochs, ledger_sequence, path[len(collection.mount):],
-                      outside, epoch + 1 if self.is_refused(collection, epoch, path) else 0,
-                      self.closed_at(collection, epoch, path), denied, signed)
+        return Object(source, vault_id, suite, collection.id, collection.epochs, ledger_sequence, below, outside, epoch + 1
+                      if self.is_refused(collection, epoch, path) else 0, self.closed_at(collection, epoch, path), denied, signed)
 
 
 def check_terms(terms):
@@ -639,8 +668,8 @@ class State:
     @staticmethod
     def check_grant(grant):
         Card(grant[2])
-        parse_mount(grant[3])
-        check_terms(grant[5])
+        check_scope(grant[3])
+        check_terms(grant[4])
 
     @staticmethod
     def check_link(link):
@@ -659,9 +688,8 @@ class State:
             require(self.contacts.pop(x, None), "no such contact")
         elif kind == 7:
             self.check_grant(x)
-            collection = self.tree.collections.get(x[4])
-            require(x[0] not in self.grants and x[7] == sequence and collection is not None
-                    and collection.mount == parse_mount(x[3]), "a grant does not fit the state before it")
+            fits = x[3][0] != 0 or self.tree.at(parse_mount(x[3][1])) is not None
+            require(x[0] not in self.grants and x[6] == sequence and fits, "a grant does not fit the state before it")
             self.grants[x[0]] = x
         elif kind == 8:
             require(self.grants.pop(x, None), "no such grant")
@@ -699,6 +727,9 @@ class Entry:
             if audience[:1] == [1]:
                 row(uint, octets(16), uint32)(audience)
                 continue
+            if audience[:1] == [2]:
+                row(uint, octets(16))(audience)
+                continue
             require(audience[:1] == [0], "an audience is unknown", UnsupportedFormat)
             row(uint, uint)(audience)
             require(audience[1] < len(owner_keys), "an owner part has no key", Stale)
@@ -728,14 +759,14 @@ def apply_entry(state, sequence, actions):
             require(i == 0 and sequence > 0 and sequence % 64 == 0, "a snapshot stands where it may not")
             tree = Tree(*action[1][0])
             state = State(tree, *action[1][1:])
-            require(tree.top == "o" and not tree.held_back and tree.at(()) is not None, "a snapshot is not of a whole vault")
+            require(tree.top == "o" and tree.object is None and not tree.held_back and tree.at(()) is not None, "a snapshot is not of a whole vault")
             require(all(c.closed is None and (not c.chain or c.chain[-1][1] < sequence) for c in tree.collections.values())
-                    and all(grant[7] < sequence for grant in state.grants.values())
+                    and all(grant[6] < sequence for grant in state.grants.values())
                     and all(link[6] < sequence for link in state.links.values()), "a snapshot is of a later entry")
         elif action[0] == 1 and action[4]:
             _, cid, mount, options, nk, ck = action
             require(state is None and sequence == 0 and not mount, "the vault's own collection stands where it may not")
-            state = State(Tree("o", nk))
+            state = State(Tree("o", [0, nk]))
             state.tree.add(Collection(cid, mount, options, 0, [], [[0, 0, 0, ck]]))
         else:
             require(state is not None, "an entry needs one before it")
@@ -821,6 +852,13 @@ def object_key(ck, path):
 
 
 # --- 6. Names --------------------------------------------------------------------
+
+def message_key(key, path, salt):
+    """MK, from CK and the path below the mount, from IK and no path, or as it was given."""
+    if path is None:
+        return key
+    return kdf(object_key(key, path) if path else key, "msg", salt)
+
 
 def check_segment(segment):
     try:
@@ -973,7 +1011,7 @@ class Object:
         context = b"kluis/v1/object\0" + vault_id + fixed + sha256(frame)
         for epoch, _, _, ck in keys:
             if epoch == self.epoch:
-                self.mk = kdf(object_key(ck, path), "msg", salt)
+                self.mk = message_key(ck, path, salt)
                 try:
                     self.message = Message(self.mk, salt, context, commitment)
                     return
@@ -1197,7 +1235,7 @@ class IdentityFile:
 
 # --- 12. Grants ---------------------------------------------------------------------------
 
-STATEMENT = row(octets(16), uint, octets(16), octets(32), octets(32), text(1023), TERMS, octets(32), row(uint, octets(32)))
+STATEMENT = row(octets(16), uint, octets(16), octets(32), octets(32), many(anything, 2, 3), TERMS, octets(32), row(uint, octets(32)))
 LETTER = row(octets(), octets(64), octets(), octets(32), many(anything, 2))
 BUNDLE = row(many(octets(), 0, 65536), many(row(octets(16), octets()), 0, 65536))
 INSIDE, IN_RING = row(uint, TREE), row(uint, uint, octets(32))
@@ -1214,15 +1252,16 @@ class Letter:
         signed = b"kluis/v1/statement\0" + statement
         verify(self.grantor.signing_key, signature, signed)
         self.statement_hash = sha256(signed)
-        vault, self.suite, self.id, grantor, to, self.name, terms, self.tree_hash, self.before = parse(statement, STATEMENT)
+        vault, self.suite, self.id, grantor, to, self.scope, terms, self.tree_hash, self.before = parse(statement, STATEMENT)
         require((vault, grantor, to) == (vault_id, self.grantor.hash, grantee), "a letter of another grant")
         require(self.suite in (1, 2), "a suite is unknown", UnsupportedFormat)
-        require(not self.name or len(parse_mount(self.name)) == 1, "a name is not a segment")
+        require(len(check_scope(self.scope)) <= 1, "a name is not a segment")
         check_terms(terms)
 
     def tree(self, encoded):
         require(sha256(cbor_encode(encoded)) == self.tree_hash, "a tree is not the one that was signed")
         tree = Tree(*encoded)
+        require(tree.of[0] == self.scope[0] and (tree.object is None or tree.of == self.scope), "a tree of something else")
         require(tree.at(()) is not None, "a tree without its top")
         return tree
 
@@ -1240,15 +1279,21 @@ class Share:
     def follow(self, entry):
         """The next entry. Where `awaited` is set then, `renew` comes before the one after it."""
         require(entry.sequence == self.head[0] + 1 and entry.previous == self.head[1], "an entry does not follow")
-        news = []
+        news, (label, notice) = [], self.as_holder()
         for i, (audience, sealed) in enumerate(entry.parts):
+            if audience == [2, label]:
+                actions = parse_actions(entry.part(notice, i, sealed))
+                require(all(action[0] in (4, 8, 9, 10, 11) for action in actions), "an action is not for holders of an object")
+                news += [(self.tree.at(()), action) for action in actions]
+            if label:
+                continue
             collection = self.tree.collections.get(audience[1]) if audience[0] == 1 else None
             if collection is None or not collection.is_written:
                 continue
             for ck in [e[3] for e in collection.chain if e[0] == audience[2]]:
                 key = kdf(ck, "notice", self.vault_id)
                 news += [(collection, action) for action in parse_actions(entry.part(key, i, sealed))]
-        require(all(action[0] in (1, 2, 4, 9, 10, 11) for _, action in news), "an action is not for holders")
+        require(label or all(action[0] in (1, 2, 4, 9, 10, 11) for _, action in news), "an action is not for holders")
         self.filed = self.filed or [9, self.letter.statement_hash] in [action for _, action in news]
         require(self.filed, "the ledger does not hold this grant", AccessDenied)
         for collection, action in news:
@@ -1257,6 +1302,9 @@ class Share:
                 collection.closed = entry.sequence
                 if action[2]:
                     self.awaited = entry.sequence, action[2]
+            if action[0] == 8:
+                require(action[1] == self.letter.id, "another grant is taken back")
+                collection.closed = entry.sequence
         for collection, action in news:
             known = self.tree.collections.get(action[1])
             if action[0] == 1 and known is None:
@@ -1271,6 +1319,13 @@ class Share:
             elif action[0] == 4 or action[0] == 2 and not (known and known.chain[-1][0] >= action[2]):
                 self.tree.apply(entry.sequence, action)
         self.head = [entry.sequence, entry.hash]
+
+    def as_holder(self):
+        """Where parts for who holds one object or version stand, and their key; nothing for a folder."""
+        if self.tree.object is None:
+            return None, None
+        key = self.tree.at(()).chain[-1][3] if self.tree.of[0] == 1 else self.letter.mailbox
+        return kdf(key, "holder", self.vault_id)[:16], kdf(key, "notice", self.vault_id)
 
     @property
     def has_ended(self): return self.tree.at(()).closed is not None

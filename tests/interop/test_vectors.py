@@ -12,7 +12,7 @@ VECTORS = Path(__file__).parent.parent / "vectors"
 FILES = "kdf passwords slots header ledger names objects padding lengths kit identity grants signed links".split()
 CLASSES = {"tampered": k.Tampered, "wrong_credentials": k.WrongCredentials, "unsupported_format": k.UnsupportedFormat,
            "limit_exceeded": k.LimitExceeded, "invalid_input": k.InvalidInput, "stale": k.Stale,
-           "access_denied": k.AccessDenied}
+           "access_denied": k.AccessDenied, "not_found": k.NotFound}
 
 
 class Foreign(Exception):
@@ -183,7 +183,7 @@ def ledger_chain(c):
                        at["ledger_sequence"], c.resolve(at["ledger_hash"])))
     state = ledger.of_chain
     contacts = [[name, k.Card(card).fingerprint, trust] for name, card, trust in state.contacts.values()]
-    grants = [[g[0], g[1], g[3], g[4], g[7], g[9]] for g in state.grants.values()]
+    grants = [[g[0], g[1], g[3], g[6], g[8]] for g in state.grants.values()]
     return {"sequence": ledger.last.sequence, "hash": ledger.last.hash, "collections": collections(state.tree),
             "contacts": sorted(contacts, key=lambda c: c[0].encode()), "grants": sorted(grants)}
 
@@ -212,7 +212,7 @@ def share_of(c):
 
 def grants_open(c):
     share = share_of(c)
-    return {"id": share.letter.id, "folder": share.letter.name, "grantor": share.letter.grantor.fingerprint,
+    return {"id": share.letter.id, "scope": share.letter.scope, "grantor": share.letter.grantor.fingerprint,
             "sequence": share.head[0], "head": share.head[1], "ended": share.has_ended, "top": share.tree.top,
             "collections": collections(share.tree)}
 

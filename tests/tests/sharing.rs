@@ -11,7 +11,7 @@ use futures_util::TryStreamExt;
 use kluis::object_store::memory::InMemory;
 use kluis::{
     Address, Card, Check, Contact, DeviceState, Error, Granted, Identity, IdentitySuite,
-    Invitation, MemoryState, Past, Recipient, Result, Terms, Trust, Vault, Verdict,
+    Invitation, Kind, MemoryState, Past, Recipient, Result, Terms, Trust, Vault, Verdict,
 };
 use kluis_adversary::{Cut, HostileStore, Lie};
 use kluis_tests::{as_store, contents, options, phrase, plant, read, words};
@@ -142,7 +142,7 @@ async fn a_shared_folder_is_read_with_its_past_and_what_comes_and_nothing_else()
     assert_eq!(grants.len(), 1);
     assert_eq!(grants[0].id, granted.id);
     assert_eq!(
-        (&*grants[0].to, grants[0].folder.as_deref()),
+        (&*grants[0].to, grants[0].path.as_deref()),
         ("bob", Some("photos"))
     );
 }
@@ -1042,4 +1042,286 @@ async fn what_was_accepted_is_kept_on_the_device_under_a_name() {
         .unwrap();
     let good = findings.iter().filter(|f| matches!(f.verdict, Verdict::Ok));
     assert_eq!(good.count(), findings.len());
+}
+
+#[tokio::test]
+async fn one_object_is_read_written_and_taken_back() {
+    let owner = owner().await;
+    let (bob, eve) = (identity(), identity());
+    owner.vault.put("photos/cat.jpg", "cat").await.unwrap();
+    owner.vault.put("photos/dog.jpg", "dog").await.unwrap();
+    let to_bob = owner
+        .vault
+        .share_object("photos/cat.jpg", &recipient(&bob, "bob"), writing())
+        .await
+        .unwrap();
+    let to_eve = owner
+        .vault
+        .share_object("photos/cat.jpg", &recipient(&eve, "eve"), Terms::reading())
+        .await
+        .unwrap();
+    // Nothing but the object itself is asked of the store's credentials.
+    let prefixes = &to_bob.prefixes;
+    let object = prefixes.read.last().unwrap();
+    assert!(prefixes.one_object && object.starts_with("o/"), "{object}");
+    assert_eq!(prefixes.write, std::slice::from_ref(object));
+    assert_eq!(prefixes.list, ["k/h", "k/l"]);
+    assert!(to_eve.prefixes.write.is_empty());
+
+    let his = owner.open_as(&bob, &to_bob).await.unwrap();
+    let hers = owner.open_as(&eve, &to_eve).await.unwrap();
+    assert_eq!(his.received().unwrap()[0].kind, Kind::Object);
+    assert_eq!(read(&his, "cat.jpg").await.unwrap(), b"cat");
+    assert_eq!(his.head("cat.jpg").await.unwrap().meta.size, 3);
+    assert_eq!(&his.get_range("cat.jpg", 1..3).await.unwrap()[..], b"at");
+    assert_eq!(names(&his).await, ["cat.jpg".to_owned()].into());
+    let top = his.list_with_delimiter(None).await.unwrap();
+    assert!(top.common_prefixes.is_empty());
+    assert_eq!(top.objects[0].location.as_ref(), "cat.jpg");
+    let findings: Vec<_> = his.check(None, Check::Full).try_collect().await.unwrap();
+    assert_eq!(findings.len(), 1);
+    assert!(matches!(findings[0].verdict, Verdict::Ok));
+    for outside in ["photos/cat.jpg", "dog.jpg", "photos", "cat.jpg/x", "cat"] {
+        assert_code(read(&his, outside).await, "not_found", outside);
+        let put = his.put(outside, "x").await;
+        assert_code(put, "not_found", outside);
+    }
+    his.put("cat.jpg", "by bob").await.unwrap();
+    assert_code(hers.put("cat.jpg", "x").await, "access_denied", "a reader");
+    for (vault, path) in [(&owner.vault, "photos/cat.jpg"), (&hers, "cat.jpg")] {
+        assert_eq!(read(vault, path).await.unwrap(), b"by bob", "{path}");
+    }
+    let kinds: Vec<_> = owner.vault.grants().unwrap();
+    assert!(kinds.iter().all(|grant| grant.kind == Kind::Object));
+    let who = |path: &'static str| {
+        let vault = owner.vault.clone();
+        async move { vault.access(Some(path)).await.unwrap().access.len() }
+    };
+    assert_eq!(
+        (who("photos/cat.jpg").await, who("photos/dog.jpg").await),
+        (2, 0)
+    );
+
+    // F12: with every key that he ever had.
+    owner.vault.revoke(&[to_bob.id]).await.unwrap();
+    owner.vault.put("photos/cat.jpg", "after").await.unwrap();
+    owner.vault.put("photos/dog.jpg", "other").await.unwrap();
+    assert!(read(&his, "cat.jpg").await.is_err());
+    assert_code(his.put("cat.jpg", "x").await, "access_denied", "late");
+    assert_code(owner.open_as(&bob, &to_bob).await, "access_denied", "again");
+    assert_eq!(read(&hers, "cat.jpg").await.unwrap(), b"after");
+    let again = owner.open_as(&eve, &to_eve).await.unwrap();
+    assert_eq!(read(&again, "cat.jpg").await.unwrap(), b"after");
+    for path in ["photos/cat.jpg", "photos/dog.jpg"] {
+        assert!(read(&owner.again().await, path).await.is_ok(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn one_object_from_now_on_hands_out_no_past() {
+    let owner = owner().await;
+    let bob = identity();
+    owner.vault.put("a/log", "one").await.unwrap();
+    let granted = owner
+        .vault
+        .share_object("a/log", &recipient(&bob, "bob"), from_now())
+        .await
+        .unwrap();
+    let his = owner.open_as(&bob, &granted).await.unwrap();
+    assert_code(read(&his, "log").await, "access_denied", "the past");
+    owner.vault.put("a/log", "two").await.unwrap();
+    assert_eq!(read(&his, "log").await.unwrap(), b"two");
+}
+
+#[tokio::test]
+async fn one_object_is_followed_where_a_folder_around_it_is_shared_later() {
+    let owner = owner().await;
+    let (bob, eve, carl) = (identity(), identity(), identity());
+    owner.vault.put("a/b/x", "0").await.unwrap();
+    let to_bob = owner
+        .vault
+        .share_object("a/b/x", &recipient(&bob, "bob"), writing())
+        .await
+        .unwrap();
+    let now = owner
+        .vault
+        .share_object("a/b/x", &recipient(&carl, "carl"), from_now())
+        .await
+        .unwrap();
+    let his = owner.open_as(&bob, &to_bob).await.unwrap();
+    owner.vault.put("a/b/x", "1").await.unwrap();
+    // Mounted around it, then further in.
+    for folder in ["a", "a/b"] {
+        let to_eve = owner
+            .vault
+            .share(folder, &recipient(&eve, "eve"), writing())
+            .await
+            .unwrap();
+        let hers = owner.open_as(&eve, &to_eve).await.unwrap();
+        let hers_is = format!("{}x", if folder == "a" { "a/b/" } else { "b/" });
+        assert_eq!(read(&his, "x").await.unwrap().len(), 1, "{folder}");
+        // Under the keys that are in force now, on both sides.
+        his.put("x", "by bob").await.unwrap();
+        assert_eq!(read(&hers, &hers_is).await.unwrap(), b"by bob");
+        hers.put(&hers_is, "e").await.unwrap();
+        for vault in [&his, &owner.open_as(&bob, &to_bob).await.unwrap()] {
+            assert_eq!(read(vault, "x").await.unwrap(), b"e", "{folder}");
+        }
+        let later = owner.open_as(&carl, &now).await.unwrap();
+        assert_eq!(read(&later, "x").await.unwrap(), b"e", "{folder}");
+        // Who had the folder is out, and the object goes on.
+        owner.vault.revoke(&[to_eve.id]).await.unwrap();
+        his.put("x", "2").await.unwrap();
+        assert!(read(&hers, &hers_is).await.is_err(), "{folder}");
+        assert_eq!(read(&owner.vault, "a/b/x").await.unwrap(), b"2");
+    }
+    owner.vault.revoke(&[to_bob.id, now.id]).await.unwrap();
+    owner.vault.put("a/b/x", "3").await.unwrap();
+    assert!(read(&his, "x").await.is_err());
+}
+
+#[tokio::test]
+async fn a_grant_is_of_a_place_and_not_of_what_was_moved_from_it() {
+    let owner = owner().await;
+    let bob = identity();
+    owner.vault.put("a/x", "x").await.unwrap();
+    let granted = owner
+        .vault
+        .share_object("a/x", &recipient(&bob, "bob"), Terms::reading())
+        .await
+        .unwrap();
+    let his = owner.open_as(&bob, &granted).await.unwrap();
+    owner.vault.rename("a/x", "a/y").await.unwrap();
+    assert_code(read(&his, "x").await, "not_found", "moved");
+    assert!(names(&his).await.is_empty());
+    owner.vault.put("a/x", "another").await.unwrap();
+    assert_eq!(read(&his, "x").await.unwrap(), b"another");
+}
+
+#[tokio::test]
+async fn l13_g02_one_version_is_that_write_and_no_other() {
+    let owner = owner().await;
+    let (bob, eve) = (identity(), identity());
+    owner.vault.put("a/doc", "first").await.unwrap();
+    let wanted = recipient(&bob, "bob");
+    assert_code(
+        owner.vault.share_version("a/doc", &wanted, writing()).await,
+        "invalid_input",
+        "writing",
+    );
+    assert_code(
+        owner
+            .vault
+            .share_version("a/doc", &wanted, from_now())
+            .await,
+        "invalid_input",
+        "no past",
+    );
+    assert_code(
+        owner
+            .vault
+            .share_version("a/nothing", &wanted, Terms::reading())
+            .await,
+        "not_found",
+        "nothing there",
+    );
+    let to_bob = owner
+        .vault
+        .share_version("a/doc", &wanted, Terms::reading())
+        .await
+        .unwrap();
+    let to_eve = owner
+        .vault
+        .share_version("a/doc", &recipient(&eve, "eve"), Terms::reading())
+        .await
+        .unwrap();
+    let his = owner.open_as(&bob, &to_bob).await.unwrap();
+    let hers = owner.open_as(&eve, &to_eve).await.unwrap();
+    for vault in [&his, &hers] {
+        assert_eq!(read(vault, "doc").await.unwrap(), b"first");
+        assert_eq!(names(vault).await, ["doc".to_owned()].into());
+        assert_code(vault.put("doc", "x").await, "access_denied", "a write");
+    }
+    assert_eq!(his.received().unwrap()[0].kind, Kind::Version);
+    // The next write of the same place is another one, and says so.
+    let before = contents(&owner.store).await;
+    owner.vault.put("a/doc", "second").await.unwrap();
+    for vault in [&his, &owner.open_as(&bob, &to_bob).await.unwrap()] {
+        let error = read(vault, "doc").await.unwrap_err();
+        assert_eq!(error.code(), "not_found");
+        assert!(
+            error.to_string().contains("another one lies there"),
+            "{error}"
+        );
+        assert!(names(vault).await.is_empty());
+    }
+    // The first one, which the store kept, is read by its holders for ever; what is
+    // changed in it is nothing to either.
+    let place = to_bob.prefixes.read.last().unwrap();
+    let (_, first) = before.iter().find(|(path, _)| *path == place).unwrap();
+    for at in [300, 230, 30, first.len() - 1] {
+        let mut changed = first.to_vec();
+        let at = at.min(changed.len() - 1);
+        changed[at] ^= 1;
+        plant(&owner.store, place, &changed).await;
+        for vault in [&his, &hers] {
+            assert!(read(vault, "doc").await.is_err(), "{at}");
+        }
+    }
+    plant(&owner.store, place, first).await;
+    for vault in [&his, &hers] {
+        assert_eq!(read(vault, "doc").await.unwrap(), b"first");
+    }
+    // Taken back, the holder's client stops, and no epoch was closed for it.
+    owner.vault.revoke(&[to_bob.id]).await.unwrap();
+    assert_code(owner.open_as(&bob, &to_bob).await, "access_denied", "again");
+    assert_eq!(read(&hers, "doc").await.unwrap(), b"first");
+    assert!(owner.vault.receipt(Some("a")).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_shared_of_one_object_is_written_again_by_itself() {
+    let owner = owner().await;
+    let bob = identity();
+    owner.vault.put("a/x", "x").await.unwrap();
+    owner.vault.put("a/y", "y").await.unwrap();
+    let granted = owner
+        .vault
+        .share_object("a/x", &recipient(&bob, "bob"), Terms::reading())
+        .await
+        .unwrap();
+    owner.vault.revoke(&[granted.id]).await.unwrap();
+    let left = owner.vault.receipt(Some("a/x")).await.unwrap();
+    assert_eq!((left.objects, left.bytes), (1, 1));
+    let steps: Vec<_> = owner
+        .vault
+        .reencrypt(Some("a/x"))
+        .try_collect()
+        .await
+        .unwrap();
+    assert_eq!(steps.len(), 1);
+    assert!(owner.vault.receipt(Some("a/x")).await.unwrap().is_empty());
+    assert_eq!(owner.vault.receipt(Some("a")).await.unwrap().objects, 1);
+    assert_eq!(read(&owner.vault, "a/x").await.unwrap(), b"x");
+}
+
+#[tokio::test]
+async fn who_keeps_an_object_by_a_folder_around_it_is_told_of_the_road() {
+    let owner = owner().await;
+    let bob = identity();
+    let to = recipient(&bob, "bob");
+    let object = owner
+        .vault
+        .share_object("a/x", &to, Terms::reading())
+        .await
+        .unwrap();
+    let folder = owner.vault.share("a", &to, Terms::reading()).await.unwrap();
+    let beside = owner.vault.share("b", &to, Terms::reading()).await.unwrap();
+    assert_code(
+        owner.vault.revoke(&[object.id]).await,
+        "invalid_input",
+        "road",
+    );
+    owner.vault.revoke(&[beside.id]).await.unwrap();
+    owner.vault.revoke(&[object.id, folder.id]).await.unwrap();
 }

@@ -437,3 +437,58 @@ async fn the_suites_do_not_mix() {
         ));
     }
 }
+
+#[tokio::test]
+async fn who_may_write_one_object_signs_it_and_its_readers_know_him() {
+    let owner = owner(true).await;
+    let [bob, eve, carl, dora] = [(); 4].map(|()| identity());
+    owner.vault.put("a/b/x", "0").await.unwrap();
+    owner.vault.put("a/b/y", "y").await.unwrap();
+    let share = async |who: &Arc<Identity>, terms| {
+        let to = recipient(who);
+        let granted = owner.vault.share_object("a/b/x", &to, terms);
+        granted.await.unwrap()
+    };
+    // A reader from before the writer, and one of the folder.
+    let to_eve = share(&eve, Terms::reading()).await;
+    let to_bob = share(&bob, writing()).await;
+    let to_dora = owner
+        .vault
+        .share_version("a/b/y", &recipient(&dora), Terms::reading())
+        .await
+        .unwrap();
+    let hers = owner.open_as(&eve, &to_eve).await.unwrap();
+    let his = owner.open_as(&bob, &to_bob).await.unwrap();
+    let one = owner.open_as(&dora, &to_dora).await.unwrap();
+    assert_eq!(read(&one, "y").await.unwrap(), b"y");
+    his.put("x", "by bob").await.unwrap();
+    assert_eq!(read(&hers, "x").await.unwrap(), b"by bob");
+    assert_code(hers.put("x", "x").await, "access_denied", "a reader");
+    // Folders that are mounted around it know him too, and he them.
+    for (folder, path) in [("a", "a/b/x"), ("a/b", "b/x")] {
+        let to_carl = owner
+            .vault
+            .share(folder, &recipient(&carl), writing())
+            .await
+            .unwrap();
+        let theirs = owner.open_as(&carl, &to_carl).await.unwrap();
+        assert_eq!(read(&theirs, path).await.unwrap(), b"by bob");
+        theirs.put(path, "by carl").await.unwrap();
+        for vault in [&his, &hers] {
+            assert_eq!(read(vault, "x").await.unwrap(), b"by carl", "{folder}");
+        }
+        his.put("x", "by bob").await.unwrap();
+        for (vault, path) in [(&theirs, path), (&hers, "x"), (&owner.vault, "a/b/x")] {
+            assert_eq!(read(vault, path).await.unwrap(), b"by bob", "{folder}");
+        }
+    }
+    // Taken back: what he signed stays, and he signs no more.
+    owner.vault.revoke(&[to_bob.id]).await.unwrap();
+    assert_eq!(read(&hers, "x").await.unwrap(), b"by bob");
+    assert_code(his.put("x", "late").await, "access_denied", "late");
+    owner.vault.put("a/b/x", "after").await.unwrap();
+    assert_eq!(read(&hers, "x").await.unwrap(), b"after");
+    assert!(read(&his, "x").await.is_err());
+    let again = owner.again().await;
+    assert_eq!(read(&again, "a/b/x").await.unwrap(), b"after");
+}

@@ -498,7 +498,7 @@ pub(crate) enum ContactVerb {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShareArgs {
-    /// The folder; `:` is the whole vault
+    /// An object, or a folder, which ends in `/` where both are there; `:` is the whole vault
     pub(crate) path: OsString,
     /// Whom, by their name among the contacts
     pub(crate) contact: String,
@@ -522,6 +522,9 @@ pub(crate) struct ShareArgs {
     /// Nothing of what was written before
     #[arg(long)]
     pub(crate) from_now: bool,
+    /// The object as it is now, and nothing that is written in its place later
+    #[arg(long, conflicts_with_all = ["write", "from_now"])]
+    pub(crate) version: bool,
     /// Print an S3 policy for the contact's own credentials too: of an identity, or, with
     /// PRINCIPAL, of the bucket
     #[arg(long, value_name = "PRINCIPAL", num_args = 0..=1, require_equals = true, default_missing_value = "")]
@@ -584,7 +587,7 @@ pub(crate) struct Accept {
     /// Forget what was accepted from the vault under NAME instead, on this device alone
     #[arg(long, value_name = "NAME", conflicts_with_all = ["offer", "name"])]
     pub(crate) forget: Option<String>,
-    /// The name that the folder gets here [default: its own]
+    /// The name that the folder or object gets here [default: its own]
     #[arg(long = "as", value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// Do not ask

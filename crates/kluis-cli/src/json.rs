@@ -111,6 +111,9 @@ pub(crate) struct GrantMessage<'a> {
     pub(crate) id: Option<String>,
     /// Empty for the whole vault.
     pub(crate) path: &'a str,
+    /// `folder`, `object` or `version`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kind: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) to: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -20,6 +20,22 @@ secret_key! {
     /// Key of one object in one epoch, IK.
     pub(crate) struct ObjectKey;
 }
+secret_key! {
+    /// Key of one write of one object, MK.
+    pub(crate) struct MessageKey;
+}
+
+impl ObjectKey {
+    /// `MK = KDF(IK, "msg", salt)`
+    pub(crate) fn message_key(&self, salt: &[u8]) -> MessageKey {
+        MessageKey::derive(self.expose_secret(), Label::MESSAGE, &[salt])
+    }
+
+    /// In the place of a content key: in the tree of one object.
+    pub(crate) fn into_content_key(self) -> ContentKey {
+        ContentKey::init_with(|key| *key = *self.expose_secret())
+    }
+}
 
 impl ContentKey {
     /// `T_{i+1} = KDF(T_i, "sub", segment)`
@@ -46,6 +62,7 @@ pub(crate) struct Epoch {
     pub(crate) opened: u64,
     /// Made by an entry outside the chain: read with, never written with.
     pub(crate) orphan: bool,
+    /// CK; in the tree of one object its IK of the epoch, in that of one version MK.
     pub(crate) key: ContentKey,
 }
 

@@ -1,5 +1,5 @@
-//! Grants: access to a folder that is given to somebody (docs/FORMAT.md,
-//! section 12).
+//! Grants: access to a folder, an object or one version of it that is given to
+//! somebody (docs/FORMAT.md, section 12).
 //!
 //! The owner's ledger keeps a [`GrantRecord`] of each. Its grantee gets a letter
 //! with a signed [`Statement`] and the keys: the first sealed to his card, those
@@ -15,8 +15,8 @@ use crate::kdf::{Label, domain};
 use crate::ledger::{Action, Entry};
 use crate::message::{self, Place};
 use crate::secret::secret_key;
-use crate::tree::{Past, Tree};
-use crate::{CollectionId, Error, GrantId, Position, RecordHash, Result, VaultId, VaultPath};
+use crate::tree::{Past, Scope, Tree};
+use crate::{Error, GrantId, Position, RecordHash, Result, VaultId};
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -170,8 +170,7 @@ pub struct GrantRecord {
     /// The name of who has it, as it was then.
     pub(crate) to: String,
     pub(crate) card: Card,
-    pub(crate) folder: Option<VaultPath>,
-    pub(crate) collection: CollectionId,
+    pub(crate) scope: Scope,
     pub(crate) terms: Terms,
     pub(crate) mailbox: MailboxSecret,
     /// The sequence of the ledger entry that filed it.
@@ -186,7 +185,7 @@ impl GrantRecord {
         Self {
             to: self.to.clone(),
             card: self.card.clone(),
-            folder: self.folder.clone(),
+            scope: self.scope.clone(),
             terms: self.terms.clone(),
             mailbox: self.mailbox.duplicate(),
             ..*self
@@ -208,9 +207,9 @@ impl GrantRecord {
         &self.card
     }
 
-    /// The folder that it is for; none for the whole vault.
-    pub fn folder(&self) -> Option<&VaultPath> {
-        self.folder.as_ref()
+    /// What it is for.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
     }
 
     /// What was given.
@@ -239,12 +238,11 @@ impl fmt::Debug for GrantRecord {
 
 impl Record for GrantRecord {
     fn write(&self, to: &mut Writer) {
-        to.array(10)
+        to.array(9)
             .bytes(self.id.as_bytes())
             .text(&self.to)
-            .bytes(self.card.as_bytes())
-            .text(crate::tree::mount_text(self.folder.as_ref()))
-            .bytes(self.collection.as_bytes());
+            .bytes(self.card.as_bytes());
+        self.scope.write(to);
         self.terms.write(to);
         to.bytes(self.mailbox.expose_secret())
             .uint(self.filed)
@@ -253,13 +251,12 @@ impl Record for GrantRecord {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self> {
-        from.array(10)?;
+        from.array(9)?;
         Ok(Self {
             id: GrantId(*from.fixed()?),
             to: from.text(Contact::MAX_NAME)?.to_owned(),
             card: Card::known(from.bytes(Card::MAX_LENGTH)?)?,
-            folder: crate::tree::read_mount(from)?,
-            collection: CollectionId(*from.fixed()?),
+            scope: Scope::read(from)?,
             terms: Terms::read(from)?,
             mailbox: read_mailbox(from)?,
             filed: from.uint()?,
@@ -283,8 +280,8 @@ pub struct Statement {
     pub(crate) id: GrantId,
     pub(crate) grantor: RecordHash,
     pub(crate) grantee: RecordHash,
-    /// The shared folder's own name; empty for the whole vault.
-    pub(crate) name: String,
+    /// What was shared, with its own name for its path.
+    pub(crate) scope: Scope,
     pub(crate) terms: Terms,
     /// Hash of the keys that go with it.
     pub(crate) tree: RecordHash,
@@ -303,8 +300,8 @@ impl Record for Statement {
             .uint(self.suite.number().into())
             .bytes(self.id.as_bytes())
             .bytes(self.grantor.as_bytes())
-            .bytes(self.grantee.as_bytes())
-            .text(&self.name);
+            .bytes(self.grantee.as_bytes());
+        self.scope.write(to);
         self.terms.write(to);
         to.bytes(self.tree.as_bytes());
         to.array(2)
@@ -318,9 +315,8 @@ impl Record for Statement {
         let suite = Suite::from_number(from.uint()?)?;
         let id = GrantId(*from.fixed()?);
         let (grantor, grantee) = (RecordHash(*from.fixed()?), RecordHash(*from.fixed()?));
-        let name = from.text(1_023)?;
-        let is_name = VaultPath::parse(name).is_ok_and(|path| path.segments().count() == 1);
-        if !name.is_empty() && !is_name {
+        let scope = Scope::read(from)?;
+        if scope.own() != scope {
             return Err(Error::Tampered);
         }
         let terms = Terms::read(from)?;
@@ -332,7 +328,7 @@ impl Record for Statement {
             id,
             grantor,
             grantee,
-            name: name.to_owned(),
+            scope,
             terms,
             tree,
             before: Position {
@@ -686,7 +682,8 @@ impl Share {
         mailbox: MailboxSecret,
         mut tree: Tree,
     ) -> Result<Self> {
-        if tree_hash(&tree) != statement.tree || tree.mounted(None).is_none() {
+        let is_stated = tree_hash(&tree) == statement.tree && tree.is_of(&statement.scope);
+        if !is_stated || tree.mounted(None).is_none() {
             return Err(Error::Tampered);
         }
         tree.set_head(statement.before.sequence);
@@ -713,7 +710,7 @@ impl Share {
         }
         let expected = statement_hash(&self.statement);
         let mut opened = Vec::new();
-        for action in entry.notices(&self.tree)? {
+        for action in entry.notices(&self.tree, &self.mailbox)? {
             match action {
                 Action::Filed(statement) => self.filed |= statement == expected,
                 Action::Closed { collection, bundle } => {
@@ -723,6 +720,10 @@ impl Share {
                         self.awaited = Some((position.sequence, bundle));
                     }
                 }
+                Action::Revoke(grant) if grant == self.statement.id => {
+                    self.tree.close(position.sequence);
+                }
+                Action::Revoke(_) => return Err(Error::Tampered),
                 other => opened.push(other),
             }
         }
@@ -746,7 +747,7 @@ impl Share {
         self.awaited.filter(|_| is_closed).map(|(_, hash)| hash)
     }
 
-    /// Whether access has ended: the epoch of the shared folder was closed, and no key
+    /// Whether access has ended: the epoch of what was shared was closed, and no key
     /// followed.
     pub fn is_closed(&self) -> bool {
         self.tree
@@ -798,9 +799,14 @@ impl Share {
         &self.grantor
     }
 
-    /// The shared folder's own name; empty for a whole vault.
+    /// The own name of what was shared; empty for a whole vault.
     pub fn name(&self) -> &str {
-        &self.statement.name
+        self.statement.scope.name()
+    }
+
+    /// What was shared, with its own name for its path.
+    pub fn scope(&self) -> &Scope {
+        &self.statement.scope
     }
 
     /// Names the grant, for its owner too.
@@ -829,6 +835,9 @@ impl Share {
     }
 }
 
+#[cfg(test)]
+use crate::VaultPath;
+
 /// What somebody could send who holds a letter and another identity.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy)]
@@ -842,6 +851,9 @@ pub(crate) enum Forgery {
     Suite,
     NoTop,
     Ring,
+    Name,
+    Kind,
+    Commitment,
 }
 
 /// A first letter with one thing in it changed, signed by `signer` with his card in it.
@@ -866,6 +878,27 @@ pub(crate) fn forged(
         Some(Forgery::Grantee) => statement.grantee = RecordHash([1; 32]),
         Some(Forgery::Vault) => statement.vault = VaultId([1; 16]),
         Some(Forgery::Tree) => statement.tree = RecordHash([1; 32]),
+        Some(Forgery::Name) => {
+            let name = VaultPath::parse("other").unwrap();
+            statement.scope = match statement.scope {
+                Scope::Folder(_) => Scope::Folder(Some(name)),
+                Scope::Object(_) => Scope::Object(name),
+                Scope::Version(_, commitment) => Scope::Version(name, commitment),
+            };
+        }
+        Some(Forgery::Kind) => {
+            statement.scope = match statement.scope {
+                Scope::Version(name, _) | Scope::Folder(Some(name)) => Scope::Object(name),
+                Scope::Object(name) => Scope::Folder(Some(name)),
+                Scope::Folder(None) => return Err(Error::Tampered),
+            };
+        }
+        Some(Forgery::Commitment) => {
+            let Scope::Version(_, commitment) = &mut statement.scope else {
+                return Err(Error::Tampered);
+            };
+            commitment[0] ^= 1;
+        }
         Some(Forgery::NameKey) => {
             let names = crate::collection::NameKey::init_with(|key| *key = [1; 32]);
             tree = Tree::new(tree.top().to_owned(), names);
@@ -920,7 +953,7 @@ mod tests {
             let mut terms = Terms::reading();
             terms.not_after = not_after;
             let decision = Decision::Share {
-                folder: Some(VaultPath::parse(folder).unwrap()),
+                scope: Scope::Folder(Some(VaultPath::parse(folder).unwrap())),
                 recipient: Recipient::trusted_on_first_use(people[n].card().clone())
                     .allow_classical(),
                 terms,
@@ -940,7 +973,7 @@ mod tests {
         carol.follow(&to_carol.entry).unwrap();
         carol.follow(&to_bob.entry).unwrap();
         bob.follow(&to_bob.entry).unwrap();
-        let told = last.entry.notices(bob.tree()).unwrap();
+        let told = last.entry.notices(bob.tree(), &bob.mailbox).unwrap();
         assert!(matches!(told[..], [Action::Closed { .. }]));
         carol.follow(&last.entry).unwrap();
         let bundle = bundle_path(carol.awaited().unwrap());
@@ -955,7 +988,7 @@ mod tests {
 
     fn give(vault: &mut Vault, identity: &Identity) -> (Appended, LetterName, Vec<u8>) {
         let appended = vault.decide(Decision::Share {
-            folder: Some(VaultPath::parse("a").unwrap()),
+            scope: Scope::Folder(Some(VaultPath::parse("a").unwrap())),
             recipient: Recipient::trusted_on_first_use(identity.card().clone()).allow_classical(),
             terms: Terms::reading(),
         });
@@ -1043,7 +1076,7 @@ mod tests {
                 id: GrantId(ids[1]),
                 grantor: RecordHash(hashes[0]),
                 grantee: RecordHash(hashes[1]),
-                name: "name".to_owned(),
+                scope: Scope::Version(VaultPath::parse("name").unwrap(), hashes[2]),
                 terms,
                 tree: RecordHash(hashes[2]),
                 before: Position { sequence, hash: RecordHash(hashes[3]) },

@@ -41,6 +41,7 @@ labels! {
     #[allow(dead_code, reason = "no credential opens a keychain slot yet")]
     CHAIN_SECRET = "chain-secret",
     NOTICE = "notice",
+    HOLDER = "holder",
     LETTER_LABEL = "letter-label",
     LETTER_KEY = "letter-key",
     LINK_NAME = "link-name",

@@ -89,4 +89,4 @@ pub use name::{DecodedSegment, FolderNames, StoredPath, StoredSegment, VaultPath
 pub use object::{Filler, Metadata, Mtime, Opener, Sealer};
 pub use signed::{Tail, Trailer};
 pub use slot::{Slot, SlotKind};
-pub use tree::{Past, Tree};
+pub use tree::{Past, Scope, Tree};

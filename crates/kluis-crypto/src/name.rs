@@ -113,6 +113,11 @@ impl VaultPath {
         self.split_last().1
     }
 
+    /// Its last segment, as a path.
+    pub(crate) fn own(&self) -> Self {
+        Self(self.name().to_owned())
+    }
+
     pub(crate) fn split_last(&self) -> (impl Iterator<Item = &str>, &str) {
         let (folders, last) = match self.0.rsplit_once('/') {
             Some((folders, last)) => (Some(folders), last),

@@ -2,6 +2,7 @@
 
 use crate::aead::{Aead, TAG};
 use crate::cbor::{Reader, Record, Writer};
+use crate::collection::MessageKey;
 use crate::header::Suite;
 use crate::identity::Identity;
 use crate::kdf::{Label, domain};
@@ -17,10 +18,6 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-secret_key! {
-    /// Key of one write of one object, MK.
-    struct MessageKey;
-}
 secret_key! {
     struct MetadataKey;
 }
@@ -286,7 +283,10 @@ impl Sealer {
         length: Option<u64>,
     ) -> Result<Self> {
         let (held, epoch) = tree.writer(path)?;
-        let (collection, key) = (held.collection, held.object_key(epoch));
+        let collection = held.collection;
+        let key = held.object_key(epoch).ok_or(Error::AccessDenied(
+            "one version was shared, and nothing can be written",
+        ))?;
         let signer = match suite {
             Suite::V1 => None,
             Suite::V2 => Some(writer.signer()),
@@ -317,7 +317,7 @@ impl Sealer {
         let mut prefix = [0; PREFIX];
         prefix.copy_from_slice(&header[..PREFIX]);
 
-        let message = MessageKey::derive(key.expose_secret(), Label::MESSAGE, &[&salt]);
+        let message = key.message_key(&salt);
         let length = match (collection.is_padded(), length) {
             (false, _) => TrueLength::Unpadded,
             (true, Some(length)) => TrueLength::InFrame(length),
@@ -481,9 +481,10 @@ fn seal_attributes(
 pub struct Opener {
     cipher: MessageCipher,
     frame: Frame,
-    attributes_key: AttributesKey,
+    message: MessageKey,
     vault: VaultId,
     place: [u8; PREFIX + SALT],
+    collection: CollectionId,
     epoch: u32,
     closed: bool,
     version: u64,
@@ -500,7 +501,8 @@ impl Opener {
     ///
     /// # Errors
     /// `UnsupportedFormat` of a later version. `AccessDenied` for what was written
-    /// before access to it was given. `Stale` where the writer had seen
+    /// before access to it was given. `NotFound` for another write than the one version
+    /// that was shared. `Stale` where the writer had seen
     /// more of the ledger than is at hand: read it again, and if it stays `Stale`
     /// the store hides a part of it. Otherwise `Tampered`.
     pub fn new(
@@ -533,6 +535,11 @@ impl Opener {
         salt.copy_from_slice(&header[FRAME_END..SALT_END]);
         let mut commitment = [0; COMMITMENT];
         commitment.copy_from_slice(&header[SALT_END..]);
+        if tree.version().is_some_and(|shared| *shared != commitment) {
+            return Err(Error::NotFound(
+                "version any more as was shared: another one lies there now",
+            ));
+        }
 
         let known = u64::from(stamp) <= tree.head();
         let stale = Error::Stale("ledger");
@@ -553,8 +560,7 @@ impl Opener {
             return Err(refused);
         };
         let mut candidates = held.of_epoch(epoch).map(|candidate| {
-            let key = held.object_key(candidate);
-            let message = MessageKey::derive(key.expose_secret(), Label::MESSAGE, &[&salt]);
+            let message = held.message_key(candidate, &salt);
             let cipher = with_context(vault, &prefix, &header[PREFIX..FRAME_END], |context| {
                 MessageCipher::verify(message.expose_secret(), &salt, context, &commitment)
             })?;
@@ -582,13 +588,10 @@ impl Opener {
         Ok(Self {
             cipher,
             frame: Frame::read(&frame, prefix[5] & FLAG_PADDED != 0)?,
-            attributes_key: AttributesKey::derive(
-                message.expose_secret(),
-                Label::ATTRIBUTES,
-                &[&prefix],
-            ),
+            message,
             vault: *vault,
             place,
+            collection,
             epoch,
             closed: closed.is_some(),
             version,
@@ -685,8 +688,14 @@ impl Opener {
                 if <[u8; 32]>::from(Sha256::digest(sealed)) != *hash {
                     return Err(Error::Tampered);
                 }
+                let prefix = &self.place[..PREFIX];
+                let key = AttributesKey::derive(
+                    self.message.expose_secret(),
+                    Label::ATTRIBUTES,
+                    &[prefix],
+                );
                 let place = attributes_place(&self.vault, &self.place);
-                let list = message::open(self.attributes_key.expose_secret(), &place, sealed)?;
+                let list = message::open(key.expose_secret(), &place, sealed)?;
                 // Shorter ones have one place only, and that is inside.
                 if list.len() <= Frame::MAX_INSIDE {
                     return Err(Error::Tampered);
@@ -747,6 +756,11 @@ impl Opener {
     /// Names this write and no other.
     pub fn commitment(&self) -> &[u8; 32] {
         &self.commitment
+    }
+
+    /// Its collection, and the key of this write and no other.
+    pub(crate) fn key(&self) -> (&CollectionId, &MessageKey) {
+        (&self.collection, &self.message)
     }
 }
 

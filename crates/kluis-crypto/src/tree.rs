@@ -1,27 +1,156 @@
 //! Trees of folders, and which keys apply where in them (docs/FORMAT.md,
-//! sections 4 and 5): the whole vault for its owner, a shared folder for others.
+//! sections 4 and 5): the whole vault for its owner, a shared folder or object for
+//! others.
 
 use crate::cbor::{Reader, Record, Writer};
-use crate::collection::{Collection, ContentKey, Epoch, NameKey, ObjectKey};
+use crate::collection::{Collection, ContentKey, Epoch, MessageKey, NameKey, ObjectKey};
 use crate::kdf::Label;
 use crate::ledger::Action;
 use crate::name::{FolderNames, StoredPath, StoredSegment, VaultPath, objects_prefix};
+use crate::object::Opener;
 use crate::signed::Writers;
 use crate::{CollectionId, Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Folders from one of them down, with the collections that are mounted there.
+/// What a grant is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// A folder, or without one the whole vault: what it holds, and what comes.
+    Folder(Option<VaultPath>),
+    /// One object: what it is, and what is written in its place.
+    Object(VaultPath),
+    /// One write of an object, by its commitment.
+    Version(VaultPath, [u8; 32]),
+}
+
+impl Scope {
+    const FOLDER: u64 = 0;
+    const OBJECT: u64 = 1;
+    const VERSION: u64 = 2;
+
+    /// Where it is; nowhere for the whole vault.
+    pub fn path(&self) -> Option<&VaultPath> {
+        match self {
+            Self::Folder(folder) => folder.as_ref(),
+            Self::Object(path) | Self::Version(path, _) => Some(path),
+        }
+    }
+
+    /// Its own name; empty for the whole vault.
+    pub fn name(&self) -> &str {
+        self.path().map_or("", VaultPath::name)
+    }
+
+    /// Whether who has this reaches all of another, now and later.
+    pub(crate) fn reaches(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::Version(..)) | (Self::Version(..), _) => false,
+            (Self::Object(own), Self::Object(other)) => own == other,
+            (Self::Object(_), Self::Folder(_)) => false,
+            (Self::Folder(folder), other) => {
+                let below = other.path().and_then(|path| path.below(folder.as_ref()));
+                below.is_some() || self == other
+            }
+        }
+    }
+
+    /// What of it a statement tells: its own name in the place of its path.
+    pub(crate) fn own(&self) -> Self {
+        match self {
+            Self::Folder(folder) => Self::Folder(folder.as_ref().map(VaultPath::own)),
+            Self::Object(path) => Self::Object(path.own()),
+            Self::Version(path, commitment) => Self::Version(path.own(), *commitment),
+        }
+    }
+}
+
+/// `[0, folder or ""]`, `[1, path]` or `[2, path, commitment]`
+impl Record for Scope {
+    fn write(&self, to: &mut Writer) {
+        match self {
+            Self::Folder(folder) => to
+                .array(2)
+                .uint(Self::FOLDER)
+                .text(mount_text(folder.as_ref())),
+            Self::Object(path) => to.array(2).uint(Self::OBJECT).text(path.as_str()),
+            Self::Version(path, commitment) => to
+                .array(3)
+                .uint(Self::VERSION)
+                .text(path.as_str())
+                .bytes(commitment),
+        };
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        let length = from.array_of_any(3)?;
+        match (from.uint()?, length) {
+            (Self::FOLDER, 2) => Ok(Self::Folder(read_mount(from)?)),
+            (Self::OBJECT, 2) => Ok(Self::Object(read_path(from)?)),
+            (Self::VERSION, 3) => Ok(Self::Version(read_path(from)?, *from.fixed()?)),
+            (Self::FOLDER | Self::OBJECT | Self::VERSION, _) => Err(Error::Tampered),
+            _ => Err(Error::UnsupportedFormat("kind of a grant")),
+        }
+    }
+}
+
+/// What the keys of a tree's collections are keys of.
+#[derive(Debug)]
+enum Top {
+    /// A folder with this name key.
+    Folder(NameKey),
+    /// One object, with its name: IKs.
+    Object(VaultPath),
+    /// One write of an object, its name and commitment: one MK.
+    Version(VaultPath, [u8; 32]),
+}
+
+impl Top {
+    fn duplicate(&self) -> Self {
+        match self {
+            Self::Folder(names) => Self::Folder(names.duplicate()),
+            Self::Object(name) => Self::Object(name.clone()),
+            Self::Version(name, commitment) => Self::Version(name.clone(), *commitment),
+        }
+    }
+}
+
+/// `[0, NK]`, `[1, name]` or `[2, name, commitment]`
+impl Record for Top {
+    fn write(&self, to: &mut Writer) {
+        match self {
+            Self::Folder(names) => to.array(2).uint(Scope::FOLDER).bytes(names.expose_secret()),
+            Self::Object(name) => to.array(2).uint(Scope::OBJECT).text(name.as_str()),
+            Self::Version(name, commitment) => to
+                .array(3)
+                .uint(Scope::VERSION)
+                .text(name.as_str())
+                .bytes(commitment),
+        };
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        let length = from.array_of_any(3)?;
+        match (from.uint()?, length) {
+            (Scope::FOLDER, 2) => Ok(Self::Folder(read_name_key(from)?)),
+            (Scope::OBJECT, 2) => Ok(Self::Object(read_name(from)?)),
+            (Scope::VERSION, 3) => Ok(Self::Version(read_name(from)?, *from.fixed()?)),
+            _ => Err(Error::Tampered),
+        }
+    }
+}
+
+/// Folders from one of them down, with the collections that are mounted there; or one
+/// object, with the collections that its keys are of, all of them right at the top.
 ///
-/// Paths are relative to its top. What lies at a path is written under the current
+/// Paths are relative to its top, that of a single object is its own name. What lies at a path is written under the current
 /// epoch of the collection that is mounted nearest above it, and under no other: a
 /// mount is for ever, and there is no way back to the keys around it.
 #[derive(Debug)]
 pub struct Tree {
     /// Where its top lies in the store, below the vault's prefix.
     stored: String,
-    /// Name key of its top.
-    names: NameKey,
+    top: Top,
     past: Past,
     /// The last ledger sequence that its reader has checked.
     head: u64,
@@ -36,8 +165,17 @@ pub struct Tree {
 /// A collection's keys for one object.
 pub(crate) struct Held<'a> {
     pub(crate) collection: &'a Collection,
-    /// The object's path below the mount.
-    below: VaultPath,
+    way: Way,
+}
+
+/// From the keys of a collection to those of an object.
+enum Way {
+    /// Its path below the mount.
+    Below(VaultPath),
+    /// They are the object's.
+    Object,
+    /// They are those of one write of it.
+    Version,
 }
 
 impl Held<'_> {
@@ -47,8 +185,22 @@ impl Held<'_> {
         epochs.filter(move |epoch| epoch.number == number)
     }
 
-    pub(crate) fn object_key(&self, epoch: &Epoch) -> ObjectKey {
-        epoch.key.object_key(&self.below)
+    /// None where only one write of it was shared.
+    pub(crate) fn object_key(&self, epoch: &Epoch) -> Option<ObjectKey> {
+        match &self.way {
+            Way::Below(path) => Some(epoch.key.object_key(path)),
+            Way::Object => Some(ObjectKey::init_with(|key| {
+                *key = *epoch.key.expose_secret()
+            })),
+            Way::Version => None,
+        }
+    }
+
+    pub(crate) fn message_key(&self, epoch: &Epoch, salt: &[u8]) -> MessageKey {
+        match self.object_key(epoch) {
+            Some(key) => key.message_key(salt),
+            None => MessageKey::init_with(|key| *key = *epoch.key.expose_secret()),
+        }
     }
 }
 
@@ -58,9 +210,13 @@ impl Tree {
     const MAX_STORED: usize = 1_024;
 
     pub(crate) fn new(stored: String, names: NameKey) -> Self {
+        Self::with_top(stored, Top::Folder(names))
+    }
+
+    fn with_top(stored: String, top: Top) -> Self {
         Self {
             stored,
-            names,
+            top,
             past: Past::Shared,
             head: 0,
             follows: true,
@@ -111,7 +267,10 @@ impl Tree {
 
     #[cfg(test)]
     pub(crate) fn name_key(&self) -> &NameKey {
-        &self.names
+        match &self.top {
+            Top::Folder(names) => names,
+            _ => panic!("the tree of one object"),
+        }
     }
 
     pub(crate) fn collections(&self) -> impl Iterator<Item = &Collection> {
@@ -125,7 +284,7 @@ impl Tree {
     pub(crate) fn duplicate(&self) -> Self {
         Self {
             stored: self.stored.clone(),
-            names: self.names.duplicate(),
+            top: self.top.duplicate(),
             past: self.past,
             head: self.head,
             follows: self.follows,
@@ -225,6 +384,13 @@ impl Tree {
         }
     }
 
+    /// Nothing more is read or written since this ledger sequence.
+    pub(crate) fn close(&mut self, sequence: u64) {
+        for collection in self.collections.values_mut() {
+            collection.closed = Some(sequence);
+        }
+    }
+
     pub(crate) fn get_mut(&mut self, id: &CollectionId) -> Option<&mut Collection> {
         self.collections.get_mut(id)
     }
@@ -264,17 +430,63 @@ impl Tree {
     /// `AccessDenied` where the key that is in force is not at hand.
     pub(crate) fn writer(&self, path: &VaultPath) -> Result<(Held<'_>, &Epoch)> {
         let no_key = || Error::AccessDenied("no key that may be written with there is at hand");
-        let collection = self.on_the_way(path).last().ok_or_else(no_key)?;
+        let collection = self.nearest(path).ok_or_else(no_key)?;
         let epoch = collection.current().ok_or_else(no_key)?;
-        let below = path.below(collection.mount.as_ref()).ok_or_else(no_key)?;
-        Ok((Held { collection, below }, epoch))
+        let way = self.way(collection, path).ok_or_else(no_key)?;
+        if let Way::Version = way {
+            return Err(Error::AccessDenied(
+                "one version was shared, and nothing can be written",
+            ));
+        }
+        Ok((Held { collection, way }, epoch))
+    }
+
+    /// The collection with the nearest mount above an object.
+    pub(crate) fn nearest(&self, path: &VaultPath) -> Option<&Collection> {
+        self.on_the_way(path).last()
+    }
+
+    fn way(&self, collection: &Collection, path: &VaultPath) -> Option<Way> {
+        match &self.top {
+            Top::Folder(_) => path.below(collection.mount.as_ref()).map(Way::Below),
+            Top::Object(name) => (name == path).then_some(Way::Object),
+            Top::Version(name, _) => (name == path).then_some(Way::Version),
+        }
     }
 
     /// The keys that are held of a collection, for an object below its mount.
     pub(crate) fn held(&self, id: &CollectionId, path: &VaultPath) -> Option<Held<'_>> {
         let collection = self.collections.get(id)?;
-        let below = path.below(collection.mount.as_ref())?;
-        Some(Held { collection, below })
+        let way = self.way(collection, path)?;
+        Some(Held { collection, way })
+    }
+
+    /// The name of the one object that it is the tree of.
+    pub fn object(&self) -> Option<&VaultPath> {
+        match &self.top {
+            Top::Folder(_) => None,
+            Top::Object(name) | Top::Version(name, _) => Some(name),
+        }
+    }
+
+    /// The commitment of the one write that it is the tree of.
+    pub(crate) fn version(&self) -> Option<&[u8; 32]> {
+        match &self.top {
+            Top::Version(_, commitment) => Some(commitment),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a tree of what a statement says that was shared.
+    pub(crate) fn is_of(&self, scope: &Scope) -> bool {
+        match (&self.top, scope) {
+            (Top::Folder(_), Scope::Folder(_)) => true,
+            (Top::Object(name), Scope::Object(own)) => name == own,
+            (Top::Version(name, commitment), Scope::Version(own, stated)) => {
+                name == own && commitment == stated
+            }
+            _ => false,
+        }
     }
 
     /// The sequence of the entry since which nothing is written at this path under
@@ -335,9 +547,16 @@ impl Tree {
     /// Where an object, or a folder, lies in the store.
     ///
     /// # Errors
-    /// `InvalidInput` where the stored path is longer than 1,024 bytes.
+    /// `InvalidInput` where the stored path is longer than 1,024 bytes; `NotFound` for
+    /// another than the one object that was shared.
     pub fn store_path(&self, path: &VaultPath) -> Result<StoredPath> {
-        let mut names = self.names(None);
+        if self.object() == Some(path) {
+            return Ok(StoredPath {
+                path: self.stored.clone(),
+                long_names: Vec::new(),
+            });
+        }
+        let mut names = self.names(None).ok_or(Error::NotFound("object"))?;
         let mut stored = StoredPath {
             path: self.stored.clone(),
             long_names: Vec::new(),
@@ -371,68 +590,57 @@ impl Tree {
         &self.stored
     }
 
-    /// The names of a folder.
-    pub fn names(&self, folder: Option<&VaultPath>) -> FolderNames {
-        FolderNames::new(self.folder_names(folder))
+    /// The names of a folder; none in the tree of one object.
+    pub fn names(&self, folder: Option<&VaultPath>) -> Option<FolderNames> {
+        self.folder_names(folder).map(FolderNames::new)
     }
 
-    fn folder_names(&self, folder: Option<&VaultPath>) -> NameKey {
-        let mut key = self.names.duplicate();
+    fn folder_names(&self, folder: Option<&VaultPath>) -> Option<NameKey> {
+        let Top::Folder(names) = &self.top else {
+            return None;
+        };
+        let mut key = names.duplicate();
         for segment in folder.into_iter().flat_map(VaultPath::segments) {
             key = NameKey::derive(key.expose_secret(), Label::DIR, &[segment.as_bytes()]);
         }
-        key
+        Some(key)
     }
 
-    /// What somebody gets who may read a mounted folder: its keys, those of what is
-    /// mounted below, and those that it took over from the collections around it; or
-    /// only those of epochs that were opened by the entry `since` or later.
+    /// What somebody gets who may read a mounted folder, or one object: its keys, those
+    /// of what is mounted below, and those that it took over from the collections
+    /// around it; or only those of epochs that were opened by the entry `since` or later.
     ///
     /// # Errors
-    /// `InvalidInput` for a folder that is not mounted.
-    pub(crate) fn below(&self, folder: Option<&VaultPath>, since: Option<u64>) -> Result<Self> {
-        if self.mounted(folder).is_none() {
-            return Err(Error::invalid(
-                "only a folder with keys of its own can be shared",
-            ));
-        }
-        let stored = match folder {
-            Some(folder) => self.store_path(folder)?.path,
+    /// `InvalidInput` for a folder that is not mounted, and for a version: see
+    /// [`of_version`](Self::of_version).
+    pub(crate) fn part(&self, scope: &Scope, since: Option<u64>) -> Result<Self> {
+        let no_keys = || Error::invalid("only what has keys of its own can be shared");
+        let (own, top) = match scope {
+            Scope::Folder(folder) => (
+                self.mounted(folder.as_ref()),
+                self.folder_names(folder.as_ref()).map(Top::Folder),
+            ),
+            Scope::Object(path) => (self.nearest(path), Some(Top::Object(path.own()))),
+            Scope::Version(..) => (None, None),
+        };
+        let (own, top) = own.zip(top).ok_or_else(no_keys)?;
+        let stored = match scope.path() {
+            Some(path) => self.store_path(path)?.path,
             None => self.stored.clone(),
         };
-        let mut tree = Self::new(stored, self.folder_names(folder));
+        let mut tree = Self::with_top(stored, top);
         tree.head = self.head;
         if since.is_some() {
             tree.past = Past::HeldBack;
         }
         for collection in self.collections.values() {
-            let inside = match (collection.mount.as_ref(), folder) {
-                (mount, folder) if mount == folder => Some(None),
-                (Some(mount), folder) => mount.below(folder).map(Some),
-                (None, _) => None,
-            };
-            if let Some(mount) = inside {
-                let mut part = collection.duplicate();
-                part.mount = mount;
-                part.epochs.retain(|epoch| {
-                    epoch.number >= part.floor && since.is_none_or(|since| epoch.opened >= since)
-                });
-                tree.insert_some(part)?;
+            let Some(mut part) = self.part_of(collection, own, scope) else {
                 continue;
-            }
-            let above = match (collection.mount.as_ref(), folder) {
-                (None, Some(folder)) => Some(folder.clone()),
-                (Some(mount), Some(folder)) => folder.below(Some(mount)),
-                (_, None) => None,
             };
-            if let (Some(way), None) = (above, since)
-                && let Some(folder) = folder
-                && !self.is_cut_off(collection, folder)
-            {
-                let mut part = self.taken_over(collection, folder, &way);
-                part.epochs.retain(|epoch| epoch.number >= collection.floor);
-                tree.insert_some(part)?;
-            }
+            part.epochs.retain(|epoch| {
+                epoch.number >= collection.floor && since.is_none_or(|since| epoch.opened >= since)
+            });
+            tree.insert_some(part)?;
         }
         Ok(tree)
     }
@@ -449,14 +657,56 @@ impl Tree {
         self.insert(part)
     }
 
-    /// Collections that are mounted in this one, on the way to a folder or right there.
+    /// A collection's keys for a folder or object whose own collection is another, or
+    /// this; none if it reaches nothing there.
+    fn part_of(
+        &self,
+        collection: &Collection,
+        own: &Collection,
+        scope: &Scope,
+    ) -> Option<Collection> {
+        let mount = collection.mount.as_ref();
+        let part = match scope {
+            Scope::Folder(folder) if mount == folder.as_ref() => collection.duplicate(),
+            Scope::Folder(folder) => {
+                if let Some(mount) = mount.and_then(|mount| mount.below(folder.as_ref())) {
+                    return Some(Collection {
+                        mount: Some(mount),
+                        ..collection.duplicate()
+                    });
+                }
+                let way = folder.as_ref()?.below(mount)?;
+                self.taken_over(collection, scope, |key| key.folder(way.segments()))?
+            }
+            Scope::Object(path) => {
+                let way = path.below(mount)?;
+                let key = |key: &ContentKey| key.object_key(&way).into_content_key();
+                if depth(mount) < depth(own.mount.as_ref()) {
+                    self.taken_over(collection, scope, key)?
+                } else {
+                    with_keys(collection, collection.epochs.iter(), key)
+                }
+            }
+            Scope::Version(..) => return None,
+        };
+        Some(Collection {
+            mount: None,
+            ..part
+        })
+    }
+
+    /// Collections that are mounted in this one, on the way to a folder or object, or
+    /// right there.
     fn between<'a>(
         &'a self,
         collection: &'a Collection,
-        folder: &'a VaultPath,
+        scope: &'a Scope,
     ) -> impl Iterator<Item = &'a Collection> {
-        let leads_there = move |c: &&Collection| {
-            c.mount.as_ref() == Some(folder) || folder.below(c.mount.as_ref()).is_some()
+        let leads_there = move |c: &&Collection| match scope {
+            Scope::Folder(Some(folder)) if c.mount.as_ref() == Some(folder) => true,
+            scope => scope
+                .path()
+                .is_some_and(|path| path.below(c.mount.as_ref()).is_some()),
         };
         let depth_of_it = depth(collection.mount.as_ref());
         self.written()
@@ -464,35 +714,71 @@ impl Tree {
             .filter(leads_there)
     }
 
-    /// Whether a floor refuses everything that a folder took over from this collection.
-    fn is_cut_off(&self, collection: &Collection, folder: &VaultPath) -> bool {
-        self.between(collection, folder).any(|c| c.floor > 0)
-    }
-
-    /// A collection's keys for a folder that was mounted apart in it, `way` below
-    /// its own mount.
+    /// A collection's keys for what was mounted apart in it, or lies in what was; none
+    /// if a floor refuses everything that was taken over from it.
     fn taken_over(
         &self,
         collection: &Collection,
-        folder: &VaultPath,
-        way: &VaultPath,
-    ) -> Collection {
-        let closed = self.between(collection, folder).map(Collection::opened);
+        scope: &Scope,
+        key: impl Fn(&ContentKey) -> ContentKey,
+    ) -> Option<Collection> {
+        if self.between(collection, scope).any(|c| c.floor > 0) {
+            return None;
+        }
+        let closed = self.between(collection, scope).map(Collection::opened);
         let closed = closed.chain(collection.closed).min();
         // What was opened later never sealed anything there.
         let before = |epoch: &&Epoch| closed.is_none_or(|closed| epoch.opened < closed);
-        let epochs = collection.epochs.iter().filter(before).map(|epoch| Epoch {
-            key: epoch.key.folder(way.segments()),
-            ..*epoch
-        });
-        Collection {
-            mount: None,
+        Some(Collection {
             floor: 0,
             closed,
-            epochs: epochs.collect(),
-            writers: Arc::clone(&collection.writers),
-            ..*collection
-        }
+            ..with_keys(collection, collection.epochs.iter().filter(before), key)
+        })
+    }
+
+    /// What somebody gets who may read one write of an object, as its header has it.
+    ///
+    /// # Errors
+    /// As [`store_path`](Self::store_path); `Tampered` for a write of another tree.
+    pub(crate) fn of_version(&self, path: &VaultPath, write: &Opener) -> Result<Self> {
+        let (id, key) = write.key();
+        let collection = self.get(id).ok_or(Error::Tampered)?;
+        let top = Top::Version(path.own(), *write.commitment());
+        let mut tree = Self::with_top(self.store_path(path)?.path, top);
+        tree.head = self.head;
+        tree.insert(Collection {
+            id: *id,
+            mount: None,
+            padded: collection.padded,
+            floor: 0,
+            closed: None,
+            epochs: vec![Epoch {
+                number: write.epoch(),
+                opened: 0,
+                orphan: false,
+                key: ContentKey::init_with(|out| *out = *key.expose_secret()),
+            }],
+            writers: Arc::new(collection.writers.within(write.epoch()..=write.epoch())),
+        })?;
+        Ok(tree)
+    }
+}
+
+/// A collection with some of its epochs, and other keys in them.
+fn with_keys<'a>(
+    collection: &Collection,
+    epochs: impl Iterator<Item = &'a Epoch>,
+    key: impl Fn(&ContentKey) -> ContentKey,
+) -> Collection {
+    let epochs = epochs.map(|epoch| Epoch {
+        key: key(&epoch.key),
+        ..*epoch
+    });
+    Collection {
+        mount: collection.mount.clone(),
+        epochs: epochs.collect(),
+        writers: Arc::clone(&collection.writers),
+        ..*collection
     }
 }
 
@@ -536,6 +822,19 @@ pub(crate) fn read_mount(from: &mut Reader<'_>) -> Result<Option<VaultPath>> {
         mount => VaultPath::parse(mount)
             .map(Some)
             .map_err(|_| Error::Tampered),
+    }
+}
+
+fn read_path(from: &mut Reader<'_>) -> Result<VaultPath> {
+    read_mount(from)?.ok_or(Error::Tampered)
+}
+
+fn read_name(from: &mut Reader<'_>) -> Result<VaultPath> {
+    let name = read_path(from)?;
+    if name.segments().count() == 1 {
+        Ok(name)
+    } else {
+        Err(Error::Tampered)
     }
 }
 
@@ -627,14 +926,13 @@ pub(crate) fn read_collection(from: &mut Reader<'_>) -> Result<Collection> {
     })
 }
 
-/// `[stored path of the top, NK, past held back, [collection, …]]`, collections in ascending order
-/// of their ids.
+/// `[stored path of the top, top, past held back, [collection, …]]`, collections in ascending
+/// order of their ids.
 impl Record for Tree {
     fn write(&self, to: &mut Writer) {
-        to.array(4)
-            .text(&self.stored)
-            .bytes(self.names.expose_secret())
-            .uint((self.past == Past::HeldBack).into())
+        to.array(4).text(&self.stored);
+        self.top.write(to);
+        to.uint((self.past == Past::HeldBack).into())
             .array(self.collections.len());
         for collection in self.collections.values() {
             write_collection(collection, to);
@@ -656,7 +954,7 @@ impl Record for Tree {
         if top != objects_prefix() || !below.split('/').all(is_stored) {
             return Err(Error::Tampered);
         }
-        let mut tree = Self::new(stored.to_owned(), read_name_key(from)?);
+        let mut tree = Self::with_top(stored.to_owned(), Top::read(from)?);
         tree.past = match from.uint()? {
             0 => Past::Shared,
             1 => Past::HeldBack,
@@ -665,6 +963,10 @@ impl Record for Tree {
         for _ in 0..from.array_up_to(Self::MAX_COLLECTIONS)? {
             let collection = read_collection(from)?;
             if !collection.is_in_order(u64::MAX) {
+                return Err(Error::Tampered);
+            }
+            // Nothing is mounted in an object.
+            if tree.object().is_some() && collection.mount.is_some() {
                 return Err(Error::Tampered);
             }
             tree.insert(collection)?;
@@ -676,6 +978,9 @@ impl Record for Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::tests::put;
+    use crate::testing::{Vault, phrase};
+    use crate::{Metadata, Suite};
 
     fn collection(id: u8, mount: &str) -> Collection {
         let mount = (!mount.is_empty()).then(|| VaultPath::parse(mount).unwrap());
@@ -686,7 +991,9 @@ mod tests {
     /// A record with any stored path, and collections in any order.
     fn record(stored: &str, collections: &[Collection]) -> Result<Tree> {
         let mut to = Writer::new();
-        to.array(4).text(stored).bytes(&[7; 32]).uint(0);
+        to.array(4).text(stored);
+        Top::Folder(NameKey::init_with(|key| *key = [7; 32])).write(&mut to);
+        to.uint(0);
         to.array(collections.len());
         for collection in collections {
             write_collection(collection, &mut to);
@@ -742,6 +1049,88 @@ mod tests {
             ),
         ] {
             assert_eq!(record("o", &collections).is_ok(), good, "{collections:?}");
+        }
+    }
+
+    #[test]
+    fn g02_l13_a_version_is_opened_by_one_key_under_one_commitment() {
+        let vault = Vault::make(false, &phrase(1));
+        let (id, ledger) = (vault.secrets.vault(), vault.ledger());
+        let path = |text: &str| VaultPath::parse(text).unwrap();
+        let (object, _) = put(&vault, "a/b", 7, &Metadata::default(), b"x", true);
+        let header = object.first_chunk().unwrap();
+        let open = |tree: &Tree, at: &str| Opener::new(header, &id, Suite::V1, tree, &path(at));
+        let write = open(ledger.tree(), "a/b").unwrap();
+        let tree = ledger.tree().of_version(&path("a/b"), &write).unwrap();
+        let tree = Tree::decode(&tree.encode()).unwrap();
+        let refused = |tree: &Tree, at: &str| open(tree, at).unwrap_err();
+        let mut here = tree.duplicate();
+        here.set_head(ledger.head().sequence);
+        assert!(open(&here, "b").is_ok());
+        for at in ["a", "a/b", "c", "b/b"] {
+            assert_eq!(refused(&here, at), Error::Tampered, "{at}");
+            assert!(here.store_path(&path(at)).is_err(), "{at}");
+        }
+        assert!(matches!(
+            here.writer(&path("b")),
+            Err(Error::AccessDenied(_))
+        ));
+        // Whoever grants cannot give somebody another key for the same commitment.
+        for at in 0..32 {
+            let mut other = here.duplicate();
+            let collection = other.collections.values_mut().next().unwrap();
+            let key = *collection.epochs[0].key.expose_secret();
+            collection.epochs[0].key = ContentKey::init_with(|out| {
+                *out = key;
+                out[at] ^= 1;
+            });
+            assert_eq!(refused(&other, "b"), Error::Tampered, "{at}");
+            let mut other = here.duplicate();
+            if let Top::Version(_, commitment) = &mut other.top {
+                commitment[at] ^= 1;
+            }
+            assert!(matches!(refused(&other, "b"), Error::NotFound(_)), "{at}");
+        }
+        // The next write is another version, and no tampering.
+        let (next, _) = put(&vault, "a/b", 8, &Metadata::default(), b"x", true);
+        let next = next.first_chunk().unwrap();
+        let found = Opener::new(next, &id, Suite::V1, &here, &path("b"));
+        assert!(matches!(found, Err(Error::NotFound(_))));
+    }
+
+    #[test]
+    fn the_tree_of_one_object_has_nothing_mounted_in_it() {
+        let make = |top: &dyn Fn(&mut Writer), collections: &[Collection]| {
+            let mut to = Writer::new();
+            to.array(4).text("o/a");
+            top(&mut to);
+            to.uint(0).array(collections.len());
+            for collection in collections {
+                write_collection(collection, &mut to);
+            }
+            Tree::decode(&to.finish()).map(|tree| tree.encode())
+        };
+        let object = |name: &'static str| {
+            move |to: &mut Writer| {
+                to.array(2).uint(1).text(name);
+            }
+        };
+        let version = |length: usize| {
+            move |to: &mut Writer| {
+                to.array(3).uint(2).text("x").bytes(&vec![1; length]);
+            }
+        };
+        assert!(make(&object("x"), &[collection(1, "")]).is_ok());
+        assert!(make(&version(32), &[collection(1, "")]).is_ok());
+        for (top, mount) in [
+            (&object("x") as &dyn Fn(&mut Writer), "a"),
+            (&object(""), ""),
+            (&object("a/x"), ""),
+            (&object(".."), ""),
+            (&version(31), ""),
+            (&version(0), ""),
+        ] {
+            assert!(make(top, &[collection(1, mount)]).is_err());
         }
     }
 

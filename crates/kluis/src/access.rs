@@ -1,5 +1,5 @@
 //! What an open vault reaches, as one consistent state: all of it for its owner,
-//! the folders that were shared with them for others.
+//! the folders and objects that were shared with them for others.
 
 use crate::backend::stored;
 use crate::clock::now;
@@ -32,7 +32,7 @@ pub(crate) struct Owner {
     pub(crate) slot: SlotId,
 }
 
-/// Somebody with whom folders were shared.
+/// Somebody with whom folders or objects were shared.
 pub(crate) struct Member {
     pub(crate) header: Header,
     pub(crate) identity: Arc<Identity>,
@@ -198,14 +198,17 @@ impl Control {
             }),
             Access::Member(member) => {
                 let (share, below) = member.find(&path)?;
-                // The name of a share is a folder's.
-                let path = below.ok_or_else(|| Error::NotFound {
+                let tree = share.tree();
+                // The name of a share is a folder's or an object's, not both.
+                let path = match (tree.object(), below) {
+                    (Some(name), None) => Some(name.clone()),
+                    (None, Some(below)) => Some(below),
+                    _ => None,
+                };
+                let path = path.ok_or_else(|| Error::NotFound {
                     path: text.to_owned(),
                 })?;
-                Ok(Located {
-                    tree: share.tree(),
-                    path,
-                })
+                Ok(Located { tree, path })
             }
             Access::Link(linked) => {
                 linked.check_time()?;
@@ -240,6 +243,7 @@ impl Control {
     pub(crate) fn folders(&self, prefix: Option<&str>) -> Result<Vec<Folder>> {
         let at = |tree: &Tree, below: Option<&VaultPath>, path: &str| {
             let stored = match below {
+                Some(_) if tree.object().is_some() => return Ok(None),
                 Some(below) => {
                     tree.store_path(below)
                         .map_err(|error| Error::core(error, path))?
@@ -247,35 +251,55 @@ impl Control {
                 }
                 None => tree.top().to_owned(),
             };
-            Ok(Folder {
+            // One object is no folder.
+            Ok(tree.names(below).map(|names| Folder {
                 path: path.to_owned(),
                 stored,
-                names: tree.names(below),
+                names,
                 padded: tree.has_padding(),
                 suite: self.suite(),
-            })
+            }))
         };
         let prefix = prefix.map(path).transpose()?;
         let text = prefix.as_ref().map_or("", VaultPath::as_str);
         match (&self.access, &prefix) {
             (Access::Owner(owner), below) => {
-                Ok(vec![at(owner.ledger.tree(), below.as_ref(), text)?])
+                let folder = at(owner.ledger.tree(), below.as_ref(), text)?;
+                Ok(folder.into_iter().collect())
             }
             (Access::Link(linked), below) => {
                 linked.check_time()?;
-                Ok(vec![at(linked.opened.tree(), below.as_ref(), text)?])
+                let folder = at(linked.opened.tree(), below.as_ref(), text)?;
+                Ok(folder.into_iter().collect())
             }
             (Access::Member(member), None) => {
                 let shares = member.shares.iter();
                 shares
-                    .map(|(name, share)| at(share.tree(), None, name))
+                    .filter_map(|(name, share)| at(share.tree(), None, name).transpose())
                     .collect()
             }
             (Access::Member(member), Some(path)) => {
                 let (share, below) = member.find(path)?;
-                Ok(vec![at(share.tree(), below.as_ref(), text)?])
+                let folder = at(share.tree(), below.as_ref(), text)?;
+                Ok(folder.into_iter().collect())
             }
         }
+    }
+
+    /// The single objects that are shared now, at the top of the vault: name and place.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (&str, Path)> {
+        let shares = match &self.access {
+            Access::Owner(_) | Access::Link(_) => None,
+            Access::Member(member) => Some(&member.shares),
+        };
+        let shares = shares.into_iter().flatten();
+        let now = now();
+        shares.filter_map(move |(name, share)| {
+            let tree = share.tree();
+            tree.object()?;
+            share.terms().check_time(now).ok()?;
+            Some((name.as_str(), stored(tree.top())))
+        })
     }
 }
 

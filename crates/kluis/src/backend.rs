@@ -152,9 +152,9 @@ impl Backend {
     }
 
     /// Whether the store shows an object.
-    pub(crate) async fn head(&self, path: &Path, what: &str) -> Result<()> {
+    pub(crate) async fn head(&self, path: &Path, what: &str) -> Result<ObjectMeta> {
         let found = self.0.head(path).await;
-        found.map(drop).map_err(|error| Error::store(error, what))
+        found.map_err(|error| Error::store(error, what))
     }
 
     /// Whether anything lies below a stored folder, or is an object of its name.
@@ -166,7 +166,7 @@ impl Backend {
             return Ok(false);
         }
         match self.head(&stored(folder), folder).await {
-            Ok(()) => Ok(true),
+            Ok(_) => Ok(true),
             Err(Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),
         }

@@ -85,7 +85,17 @@ impl Vault {
                     futures_util::stream::try_unfold(state, Self::decoded)
                 }
             });
-            let places = futures_util::stream::iter(metas).flatten();
+            // Beside them the single objects that were shared.
+            let mut objects = Vec::new();
+            for (name, place) in control.objects().filter(|_| prefix.is_none()) {
+                match vault.backend().head(&place, name).await {
+                    Ok(meta) => objects.push(Ok((meta, Some(Decoded::Path(name.to_owned()))))),
+                    Err(Error::NotFound { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            let objects = futures_util::stream::iter(objects);
+            let places = objects.chain(futures_util::stream::iter(metas).flatten());
             let judge = move |(meta, decoded): (ObjectMeta, Option<Decoded>)| {
                 let (vault, control) = (vault.clone(), Arc::clone(&control));
                 async move {

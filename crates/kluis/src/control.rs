@@ -1178,6 +1178,6 @@ pub(crate) async fn check_claim(store: &Backend, chain: Chain, sequence: u64) ->
         Err(Error::NotFound { .. }) => Err(Error::Missing {
             what: format!("a record of {}", chain.what()),
         }),
-        other => other,
+        other => other.map(drop),
     }
 }

@@ -1,7 +1,7 @@
 //! Listing and deleting: stored names are decrypted folder by folder. What does
 //! not decrypt is passed over and counted, and named by `check`.
 
-use crate::access;
+use crate::access::{self, Control};
 use crate::backend::{Backend, stored};
 use crate::vault::Vault;
 use crate::{Error, Result};
@@ -120,7 +120,13 @@ impl Vault {
         let unlisted = Arc::<Counts>::default();
         let counts = Arc::clone(&unlisted);
         let listing = async move {
-            let folders = vault.control()?.folders(prefix.as_deref())?;
+            let control = vault.control()?;
+            let folders = control.folders(prefix.as_deref())?;
+            let objects = match prefix {
+                None => vault.shared_objects(&control).await?,
+                Some(_) => Vec::new(),
+            };
+            let objects = futures_util::stream::iter(objects.into_iter().map(Ok));
             let listings = folders.into_iter().map(move |folder| {
                 let padded = folder.padded;
                 let metas = vault.backend().list(Some(&folder.stored));
@@ -143,12 +149,44 @@ impl Vault {
                     decoded.boxed()
                 }
             });
-            Ok::<_, Error>(futures_util::stream::iter(listings).flatten())
+            let below = futures_util::stream::iter(listings).flatten();
+            Ok::<_, Error>(objects.chain(below))
         };
         Listing {
             objects: futures_util::stream::once(listing).try_flatten().boxed(),
             unlisted,
         }
+    }
+
+    /// The single objects that were shared, where they are.
+    async fn shared_objects(&self, control: &Control) -> Result<Vec<ObjectMeta>> {
+        let mut objects = Vec::new();
+        for (name, place) in control.objects() {
+            let found = self.head(name).await;
+            // One that is gone, or overwritten where a version was shared, is not there;
+            // any other has an authentic name, and reading it says what is wrong.
+            let found = match found {
+                Ok(info) => Ok(info.meta),
+                Err(
+                    Error::Tampered { .. } | Error::UnsupportedFormat { .. } | Error::Stale { .. },
+                ) => {
+                    let meta = self.backend().head(&place, name).await;
+                    meta.map(|meta| ObjectMeta {
+                        size: claimed_size(control.suite(), meta.size),
+                        ..meta
+                    })
+                }
+                Err(error) => Err(error),
+            };
+            let location = Path::parse(name).map_err(|error| Error::invalid(error.to_string()))?;
+            match found {
+                Ok(meta) => objects.push(ObjectMeta { location, ..meta }),
+                // Who may not list cannot be told by every store what is absent.
+                Err(Error::NotFound { .. } | Error::AccessDenied { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(objects)
     }
 
     /// Replaces the padded sizes of a listing by the true ones: a head for each.
@@ -190,19 +228,23 @@ impl Vault {
     /// # Errors
     /// As [`list`](Self::list).
     pub async fn list_with_delimiter(&self, prefix: Option<&str>) -> Result<ListResult> {
-        let mut folders = self.control()?.folders(prefix)?;
+        let control = self.control()?;
+        let mut folders = control.folders(prefix)?;
         let folder = match (folders.pop(), prefix) {
             (Some(folder), _)
                 if folders.is_empty() && folder.path == prefix.unwrap_or_default() =>
             {
                 folder
             }
-            // A vault of which parts were shared: each is a folder.
+            // A vault of which parts were shared: each is a folder or an object.
             (last, _) => {
                 let names = folders.into_iter().chain(last).map(|folder| folder.path);
                 return Ok(ListResult {
                     common_prefixes: names.filter_map(|name| Path::parse(name).ok()).collect(),
-                    objects: Vec::new(),
+                    objects: match prefix {
+                        None => self.shared_objects(&control).await?,
+                        Some(_) => Vec::new(),
+                    },
                     extensions: Default::default(),
                 });
             }
@@ -284,6 +326,11 @@ impl Vault {
     }
 }
 
+/// The length of an object by the store's word; nothing of one that no object has.
+pub(crate) fn claimed_size(suite: Suite, stored: u64) -> u64 {
+    Layout::of_stored(suite, stored).map_or(0, |layout| layout.plaintext_length())
+}
+
 /// What a stored path turns out to be.
 pub(crate) enum Decoded {
     /// The path of an object or folder.
@@ -336,8 +383,7 @@ impl Names {
         counts: &Counts,
     ) -> Result<Option<ObjectMeta>> {
         let path = self.path(store, meta.location.as_ref(), counts).await?;
-        let layout = Layout::of_stored(self.suite, meta.size);
-        let size = layout.map_or(0, |layout| layout.plaintext_length());
+        let size = claimed_size(self.suite, meta.size);
         Ok(path.map(|location| ObjectMeta {
             location,
             size,

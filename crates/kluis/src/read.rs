@@ -195,6 +195,11 @@ impl Vault {
         found.info(length)
     }
 
+    /// The header of an object, checked.
+    pub(crate) async fn header_of(&self, text: &str) -> Result<Box<[u8; HEADER_LENGTH]>> {
+        Ok(Box::new(Found::open(self, text, 0).await?.header))
+    }
+
     /// A read of several requests runs again, once, if the object was replaced
     /// between two of them.
     async fn read(&self, text: &str, range: Option<GetRange>) -> Result<Object> {
@@ -266,6 +271,7 @@ impl Vault {
             place,
             meta,
             attributes,
+            header,
             opener: Arc::new(opener),
             layout,
             tail: None,
@@ -312,7 +318,13 @@ impl Vault {
             Ok(opener) if opener.may_be_by_a_newer_writer() => check(&*self.refresh().await?)?,
             other => other,
         }
-        .map_err(|error| Error::core(error, text))
+        .map_err(|error| match error {
+            // Of the version that was shared, not of the object.
+            kluis_crypto::Error::NotFound(_) => Error::NotFound {
+                path: format!("{text} of the version that was shared: another one lies there now"),
+            },
+            error => Error::core(error, text),
+        })
     }
 }
 
@@ -322,6 +334,7 @@ pub(crate) struct Found {
     place: Path,
     meta: ObjectMeta,
     attributes: Attributes,
+    header: [u8; HEADER_LENGTH],
     opener: Arc<Opener>,
     /// By the store's word until the end was read, or the signature verified.
     layout: Layout,
@@ -376,6 +389,7 @@ impl Found {
             place,
             meta,
             attributes,
+            header,
             opener,
             layout,
             tail: None,

@@ -3,12 +3,14 @@
 //! again.
 
 use crate::access::path;
+use crate::list::claimed_size;
 use crate::object;
 use crate::vault::Vault;
 use crate::{Error, ObjectInfo, PutOptions, Result};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use kluis_crypto::{CollectionId, Decision, LinkId, LinkRecord};
+use object_store::path::Path;
 use object_store::{ObjectMeta, PutMode, UpdateVersion};
 use std::io;
 
@@ -20,7 +22,7 @@ const AT_ONCE: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
-    /// The folder; none for the whole vault.
+    /// The folder or object; none for the whole vault.
     pub folder: Option<String>,
     /// The ledger sequence up to which it holds.
     pub ledger: u64,
@@ -57,7 +59,7 @@ pub enum Reencrypted {
 }
 
 impl Vault {
-    /// The objects in a folder, or in the vault, that are under closed epochs. Reads
+    /// The objects in a folder, or in the vault, or the one of this path, that are under closed epochs. Reads
     /// the header of each.
     ///
     /// # Errors
@@ -92,14 +94,44 @@ impl Vault {
             }
             .boxed()
         };
-        self.list(folder)
+        self.itself(folder)
+            .chain(self.list(folder))
             .map_ok(look)
             .try_buffer_unordered(AT_ONCE)
             .boxed()
     }
 
-    /// Counts what those whose access was taken back can still read in a folder, or
-    /// in the vault. Empty after a [`reencrypt`](Self::reencrypt) that failed nowhere.
+    /// The object of this path: what is asked about may be one, or a folder.
+    fn itself(&self, path: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (vault, path) = (self.clone(), path.map(str::to_owned));
+        let found = async move {
+            let Some(text) = path else {
+                return Ok(None);
+            };
+            let control = vault.control()?;
+            let place = match control.locate(&text) {
+                Ok(located) => located.stored(&text)?,
+                Err(Error::NotFound { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let location = Path::parse(&text).map_err(|error| Error::invalid(error.to_string()))?;
+            match vault.backend().head(&place, &text).await {
+                Ok(meta) => Ok(Some(ObjectMeta {
+                    location,
+                    size: claimed_size(control.suite(), meta.size),
+                    ..meta
+                })),
+                Err(Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        futures_util::stream::once(found)
+            .try_filter_map(async |meta| Ok(meta))
+            .boxed()
+    }
+
+    /// Counts what those whose access was taken back can still read in a folder, of one
+    /// object, or in the vault. Empty after a [`reencrypt`](Self::reencrypt) that failed nowhere.
     ///
     /// # Errors
     /// As [`outdated`](Self::outdated).
@@ -134,7 +166,7 @@ impl Vault {
             unknown: 0,
             links,
         };
-        let heads = listing.by_ref().map_ok(|meta| {
+        let heads = self.itself(folder).chain(listing.by_ref()).map_ok(|meta| {
             let vault = self.clone();
             async move { Ok((vault.head(meta.location.as_ref()).await, meta)) }.boxed()
         });
@@ -157,7 +189,7 @@ impl Vault {
         Ok(receipt)
     }
 
-    /// Writes everything in a folder, or in the vault, again that is under a closed
+    /// Writes everything in a folder, or in the vault, or one object, again that is under a closed
     /// epoch, at the speed of a copy and in bounded memory. When nothing is left, and
     /// nothing failed, epochs below the current ones are refused from then on, so that
     /// who once held their keys cannot plant under them.
@@ -193,7 +225,8 @@ impl Vault {
                 .boxed()
             };
             let steps = vault
-                .list(folder.as_deref())
+                .itself(folder.as_deref())
+                .chain(vault.list(folder.as_deref()))
                 .map_ok(step)
                 .try_buffer_unordered(AT_ONCE);
             let end = futures_util::stream::once(async move {

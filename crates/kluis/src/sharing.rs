@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use kluis_crypto::{
     Accepted, Card, Contact, Decision, Entry, Fingerprint, GrantFile, GrantId, GrantRecord,
-    Identity, IdentitySuite, Ledger, LetterName, Position, Recipient, Share, Terms, VaultId,
+    Identity, IdentitySuite, Ledger, LetterName, Position, Recipient, Scope, Share, Terms, VaultId,
     VaultPath, bundle_path,
 };
 use object_store::ObjectStore;
@@ -178,6 +178,30 @@ pub struct Prefixes {
     pub list: Vec<String>,
     /// To be written and deleted.
     pub write: Vec<String>,
+    /// Whether what is last to be read, and what is to be written, is one object.
+    pub one_object: bool,
+}
+
+/// What was shared: how much of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A folder, or the whole vault, and what is in it later.
+    Folder,
+    /// One object, and what is written in its place later.
+    Object,
+    /// One write of an object, and no other.
+    Version,
+}
+
+impl Kind {
+    fn of(scope: &Scope) -> Self {
+        match scope {
+            Scope::Folder(_) => Self::Folder,
+            Scope::Object(_) => Self::Object,
+            Scope::Version(..) => Self::Version,
+        }
+    }
 }
 
 /// A grant in force, as the owner's ledger has it.
@@ -190,8 +214,10 @@ pub struct Grant {
     pub to: String,
     /// Whose card it was sealed to.
     pub fingerprint: Fingerprint,
-    /// The folder; none for the whole vault.
-    pub folder: Option<String>,
+    /// Where it is; none for the whole vault.
+    pub path: Option<String>,
+    /// What it is.
+    pub kind: Kind,
     /// How it was sealed.
     pub suite: IdentitySuite,
     /// What was given.
@@ -208,7 +234,8 @@ impl Grant {
             id: record.id(),
             to: record.to().to_owned(),
             fingerprint: record.card().fingerprint(),
-            folder: record.folder().map(|folder| folder.as_str().to_owned()),
+            path: record.scope().path().map(|path| path.as_str().to_owned()),
+            kind: Kind::of(record.scope()),
             suite: record.card().suite(),
             terms: record.terms().clone(),
             given: from_micros(record.time()),
@@ -294,8 +321,10 @@ impl AccessPeriod {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Received {
-    /// The folder that it has in the vault as it is open here.
+    /// The folder or object that it is in the vault as it is open here.
     pub name: String,
+    /// What it is.
+    pub kind: Kind,
     /// Names the grant, for its owner too.
     pub id: GrantId,
     /// Where its first letter lies, as its invitation has it.
@@ -312,6 +341,7 @@ impl Received {
     fn of(accepted: &Accepted, share: &Share, ended: bool) -> Self {
         Self {
             name: accepted.name.clone(),
+            kind: Kind::of(share.scope()),
             id: share.id(),
             letter: accepted.letter,
             grantor: accepted.grantor,
@@ -404,8 +434,60 @@ impl Vault {
         recipient: &Recipient,
         terms: Terms,
     ) -> Result<Granted> {
-        let folder = path(folder)?;
-        self.share_with(Some(folder), recipient, terms).await
+        let scope = Scope::Folder(Some(path(folder)?));
+        self.share_with(scope, recipient, terms).await
+    }
+
+    /// Gives somebody access to one object: to what it is and to what is written in its
+    /// place later, and with the right to write, to writing it. No object is read or
+    /// written, and the object stays where it is, under the keys of its folder;
+    /// taking the access back closes the epoch of what it lies in.
+    ///
+    /// # Errors
+    /// As [`share`](Self::share).
+    ///
+    /// # Security
+    /// As [`share`](Self::share). The access is to this place in the vault: an object
+    /// that is moved is another one. What is written under the keys of this object
+    /// alone, all who have its folder read.
+    pub async fn share_object(
+        &self,
+        object: &str,
+        recipient: &Recipient,
+        terms: Terms,
+    ) -> Result<Granted> {
+        let scope = Scope::Object(path(object)?);
+        self.share_with(scope, recipient, terms).await
+    }
+
+    /// Gives somebody one object as it is now: this write of it and no other. Once it is
+    /// overwritten, what was shared is not found any more.
+    ///
+    /// # Errors
+    /// `InvalidInput` for terms that let write or hold back the past; otherwise those of
+    /// [`head`](Self::head) and [`share`](Self::share).
+    ///
+    /// # Security
+    /// It cannot be taken back with a new epoch: whoever has the key of this write reads
+    /// it until the object was written again, and in every copy of it that the store
+    /// kept. The key opens nothing else. The signed statement names the commitment of the
+    /// write, so that one stored object cannot be two contents to two people.
+    pub async fn share_version(
+        &self,
+        object: &str,
+        recipient: &Recipient,
+        terms: Terms,
+    ) -> Result<Granted> {
+        recipient
+            .check_suite()
+            .map_err(|error| Error::core(error, "the recipient"))?;
+        let decision = Decision::ShareVersion {
+            path: path(object)?,
+            header: self.header_of(object).await?,
+            recipient: recipient.clone(),
+            terms,
+        };
+        self.give(decision).await
     }
 
     /// Gives somebody access to everything in the vault; not to its key slots, its
@@ -414,12 +496,12 @@ impl Vault {
     /// # Errors
     /// As [`share`](Self::share).
     pub async fn share_whole(&self, recipient: &Recipient, terms: Terms) -> Result<Granted> {
-        self.share_with(None, recipient, terms).await
+        self.share_with(Scope::Folder(None), recipient, terms).await
     }
 
     async fn share_with(
         &self,
-        folder: Option<VaultPath>,
+        scope: Scope,
         recipient: &Recipient,
         terms: Terms,
     ) -> Result<Granted> {
@@ -428,10 +510,15 @@ impl Vault {
             .check_suite()
             .map_err(|error| Error::core(error, "the recipient"))?;
         let decision = Decision::Share {
-            folder: folder.clone(),
+            scope,
             recipient: recipient.clone(),
-            terms: terms.clone(),
+            terms,
         };
+        self.give(decision).await
+    }
+
+    /// Decides to give access.
+    async fn give(&self, decision: Decision) -> Result<Granted> {
         let (control, granted) = self.decide(decision).await?;
         let owner = control.owner()?;
         let Made { id, name, letter } = granted.ok_or_else(|| Error::tampered(LEDGER))?;
@@ -440,15 +527,23 @@ impl Vault {
             letter: name,
             grantor: owner.secrets.identity().card().fingerprint(),
         };
-        let objects = match &folder {
-            Some(folder) => {
-                let stored = owner.ledger.tree().store_path(folder);
+        let record = owner.ledger.grant(&id);
+        let record = record.ok_or_else(|| Error::tampered(LEDGER))?;
+        let tree = owner.ledger.tree();
+        let objects = match record.scope().path() {
+            Some(path) => {
+                let stored = tree.store_path(path);
                 stored
-                    .map_err(|error| Error::core(error, folder.as_str()))?
+                    .map_err(|error| Error::core(error, path.as_str()))?
                     .path
             }
-            None => owner.ledger.tree().top().to_owned(),
+            None => tree.top().to_owned(),
         };
+        let one_object = Kind::of(record.scope()) != Kind::Folder;
+        let mut list = vec!["k/h".to_owned(), "k/l".to_owned()];
+        if !one_object {
+            list.push(objects.clone());
+        }
         let records = ["kluis.vault", "k/header", "k/h", "k/l", "k/g"];
         let mut read: Vec<String> = records.map(str::to_owned).to_vec();
         read.push(objects.clone());
@@ -458,12 +553,13 @@ impl Vault {
             letter,
             prefixes: Prefixes {
                 read,
-                list: vec!["k/h".to_owned(), "k/l".to_owned(), objects.clone()],
-                write: if terms.write {
+                list,
+                write: if record.terms().write {
                     vec![objects]
                 } else {
                     Vec::new()
                 },
+                one_object,
             },
         })
     }
@@ -519,14 +615,21 @@ impl Vault {
         let chain = fetched.whole(store, header, &names).await?;
         let history = Ledger::history(&chain, &control.owner()?.secrets)
             .map_err(|error| Error::core(error, LEDGER))?;
-        let reaches = |folder: Option<&VaultPath>| match &to {
-            None => true,
-            Some(to) => folder.is_none_or(|f| f == to || to.below(Some(f)).is_some()),
+        let is_in = |folder: Option<&VaultPath>| {
+            let within =
+                |to: &VaultPath| folder.is_none_or(|f| f == to || to.below(Some(f)).is_some());
+            to.as_ref().is_none_or(within)
+        };
+        let reaches = |scope: &Scope| match scope {
+            Scope::Object(path) | Scope::Version(path, _) => {
+                to.as_ref().is_none_or(|to| to == path)
+            }
+            Scope::Folder(folder) => is_in(folder.as_ref()),
         };
         let links = history
             .links
             .iter()
-            .filter(|period| reaches(period.link.folder()))
+            .filter(|period| is_in(period.link.folder()))
             .map(|period| LinkPeriod {
                 link: LinkInfo::of(&period.link),
                 ended: period.ended.map(|(_, time)| from_micros(time)),
@@ -535,7 +638,7 @@ impl Vault {
         let access = history
             .grants
             .iter()
-            .filter(|period| reaches(period.grant.folder()))
+            .filter(|period| reaches(period.grant.scope()))
             .map(|period| AccessPeriod {
                 grant: Grant::of(&period.grant),
                 ended: period.ended.map(|(_, time)| from_micros(time)),
@@ -554,11 +657,13 @@ impl Vault {
     /// readable with what was taken back.
     ///
     /// What this is not: what was written before stays readable to whoever has the
-    /// keys and gets at the bytes, until it is written again.
+    /// keys and gets at the bytes, until it is written again. A grant of one version
+    /// closes nothing: its holder's client is told, and its key is worth nothing once
+    /// the object is written again.
     ///
     /// # Errors
     /// `NotFound`; `InvalidInput` where the same person keeps access by another grant
-    /// on the same folder or one around it; `Conflict`; those of the store.
+    /// on the same or on a folder around it; `Conflict`; those of the store.
     pub async fn revoke(&self, grants: &[GrantId]) -> Result<Revoked> {
         let held = |control: &Control| {
             let held = control.owner()?.ledger.grants();
@@ -640,7 +745,7 @@ impl Vault {
         let kept = others().find(of_it).map(|kept| &*kept.name);
         let name = name.or(kept).map_or_else(|| own_name(share), str::to_owned);
         if path(&name)?.segments().count() != 1 {
-            return Err(Error::invalid("the name of a shared folder has no `/`"));
+            return Err(Error::invalid("the name of what was shared has no `/`"));
         }
         if others().any(|other| other.name == name && !of_it(&other)) {
             return Err(Error::AlreadyExists { path: name });

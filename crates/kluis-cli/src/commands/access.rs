@@ -1,7 +1,7 @@
 //! `access`: who can read or write a path, and who could.
 
 use super::identity::suite_name;
-use super::sharing::{given_path, rights, time, written};
+use super::sharing::{given_path, kind_name, rights, time, written};
 use crate::address::VaultPath;
 use crate::args::Access;
 use crate::exit::{Failure, Result};
@@ -101,8 +101,8 @@ pub(super) async fn access(session: &Session, args: Access) -> Result<()> {
 }
 
 fn kind(period: &AccessPeriod) -> &'static str {
-    match period.grant.folder {
-        Some(_) => "folder",
+    match period.grant.path {
+        Some(_) => kind_name(period.grant.kind),
         None => "vault",
     }
 }
@@ -121,7 +121,7 @@ fn row(period: &AccessPeriod) -> [String; 14] {
         grant.to.clone(),
         grant.fingerprint.to_string(),
         kind(period).to_owned(),
-        given_path(grant.folder.as_deref()),
+        given_path(grant),
         may,
         at(Some(period.span().0)),
         grant.terms.not_after.and_then(written).unwrap_or_default(),
@@ -143,7 +143,7 @@ fn message(period: &AccessPeriod) -> AccessMessage<'_> {
         fingerprint: grant.fingerprint.to_string(),
         suite: suite_name(grant.suite),
         kind: kind(period),
-        path: grant.folder.as_deref().unwrap_or_default(),
+        path: grant.path.as_deref().unwrap_or_default(),
         write: grant.terms.write,
         past: grant.terms.past == Past::Shared,
         from: rfc3339(period.span().0),

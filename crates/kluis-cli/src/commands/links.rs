@@ -12,7 +12,7 @@ use crate::terminal::{Message, Output, confirm, rfc3339};
 use crate::transfer::{From, InVault, Job, To, Transfer, Walk};
 use futures_util::StreamExt;
 use kluis::object_store::path::Path as StorePath;
-use kluis::{Address, FoundLink, KdfParams, Link, LinkInfo, LinkOptions, Password};
+use kluis::{Address, FoundLink, KdfParams, Kind, Link, LinkInfo, LinkOptions, Password};
 use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,12 @@ pub(super) async fn link(session: &Session, verb: LinkVerb) -> Result<()> {
             let expires = expires.as_deref().map(duration).transpose()?;
             session.target(&path).await?;
             let opened = session.open_for(&path).await?;
-            super::sharing::check_folder(session, &opened, &path).await?;
+            if super::sharing::kind_of(session, &opened, &path, false).await? == Kind::Object {
+                let message = "it is an object, and links are to folders";
+                let hint =
+                    "make a link to the folder that it is in, or move it into one of its own";
+                return Err(Failure::usage(message, hint).at(path.to_string()));
+            }
             if path.is_root() {
                 let line = "this gives everything in the vault, now and later, to whoever will have the URL";
                 session.terminal.before_asking(line, yes);

@@ -2,7 +2,7 @@
 
 use crate::address::VaultPath;
 use crate::args::Cat;
-use crate::exit::{Exit, Failure, Result};
+use crate::exit::{Failure, Result};
 use crate::session::{Opened, Session, nothing_at};
 use futures_util::TryStreamExt;
 use kluis::object_store::GetRange;
@@ -55,9 +55,12 @@ pub(super) async fn to_stdout(
         }
         (object, _) => object,
     };
-    let object = match object.map_err(Failure::from) {
-        Err(f) if f.exit == Exit::NotFound => return Err(nothing_at(path)),
-        other => other.map_err(|f| f.at(path.to_string()))?,
+    let object = match object {
+        Err(kluis::Error::NotFound { path: what }) if what == path.path => {
+            return Err(nothing_at(path));
+        }
+        // Also another version than the one that was shared.
+        other => other.map_err(|e| Failure::from(e).at(path.to_string()))?,
     };
     if empty {
         return Ok(());

@@ -13,7 +13,7 @@ use crate::terminal::{Message, Output, confirm, rfc3339};
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use futures_util::TryStreamExt;
 use kluis::{
-    Address, Grant, GrantFile, Granted, IdentitySuite, Invitation, Past, Receipt, Received,
+    Address, Grant, GrantFile, Granted, IdentitySuite, Invitation, Kind, Past, Receipt, Received,
     Revoked, Terms, Trust,
 };
 use serde_json::{Value, json};
@@ -24,9 +24,27 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 use url::Url;
 
-/// What a shared folder is to who has the vault.
-pub(super) fn given_path(folder: Option<&str>) -> String {
-    format!(":{}", folder.unwrap_or_default())
+/// What was shared, to who has the vault.
+pub(super) fn given_path(grant: &Grant) -> String {
+    let path = grant.path.as_deref().unwrap_or_default();
+    format!(":{path}{}", mark(grant.kind))
+}
+
+/// What tells an object from a folder of its name.
+fn mark(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Object => " (object)",
+        Kind::Version => " (version)",
+        _ => "",
+    }
+}
+
+pub(super) fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Object => "object",
+        Kind::Version => "version",
+        _ => "folder",
+    }
 }
 
 pub(super) async fn share(session: &Session, args: ShareArgs) -> Result<()> {
@@ -65,7 +83,7 @@ pub(super) async fn share(session: &Session, args: ShareArgs) -> Result<()> {
     } else {
         recipient
     };
-    check_folder(session, &opened, &path).await?;
+    let kind = kind_of(session, &opened, &path, args.version).await?;
     let rights = describe(&terms);
     let words = contact.card().fingerprint();
     let granted = if path.is_root() {
@@ -77,7 +95,12 @@ pub(super) async fn share(session: &Session, args: ShareArgs) -> Result<()> {
         confirm(&format!("share the whole vault with {name}"), args.yes).await?;
         opened.vault.share_whole(&recipient, terms).await
     } else {
-        opened.vault.share(&path.path, &recipient, terms).await
+        let (vault, path) = (&opened.vault, &path.path);
+        match kind {
+            Kind::Object => vault.share_object(path, &recipient, terms).await,
+            Kind::Version => vault.share_version(path, &recipient, terms).await,
+            _ => vault.share(path, &recipient, terms).await,
+        }
     };
     let granted = granted.map_err(|e| Failure::from(e).at(path.to_string()))?;
     print_granted(session, &opened, &granted, args.policy.as_deref())?;
@@ -90,9 +113,15 @@ pub(super) async fn share(session: &Session, args: ShareArgs) -> Result<()> {
             .note(&format!("the grant was written to {}", out.display()));
     }
     session.terminal.note(&format!(
-        "shared {path} with {name}: {rights}; grant {}; hint: hand the invitation over on a way that the provider does not control",
+        "shared {path}{} with {name}: {rights}; grant {}; hint: hand the invitation over on a way that the provider does not control",
+        mark(kind),
         granted.id
     ));
+    if kind == Kind::Version {
+        session.terminal.note(
+            "this is one version: what is written in its place later is out of reach, but no revocation takes back the key of this one; it ends when the object is written again, and not in copies that the store or somebody kept",
+        );
+    }
     if !suite.is_post_quantum() {
         session.terminal.warn(&format!(
             "the grant is sealed with {} alone: whoever records it may read it with a quantum computer later",
@@ -128,12 +157,21 @@ pub(super) fn refuse_classical(name: &str, suite: IdentitySuite, allowed: bool) 
     ))
 }
 
-/// A folder, or nothing yet; an object is neither.
-pub(super) async fn check_folder(
+/// What lies there: an object, a folder, or nothing yet, which will be a folder.
+pub(super) async fn kind_of(
     session: &Session,
     opened: &Opened,
     path: &VaultPath,
-) -> Result<()> {
+    version: bool,
+) -> Result<Kind> {
+    let usage =
+        |message: &str, hint: &'static str| Err(Failure::usage(message, hint).at(path.to_string()));
+    if version && path.as_folder {
+        return usage(
+            "a version is of an object",
+            "name an object, without a / behind it",
+        );
+    }
     let failed = |e: kluis::Error| Failure::from(e).at(path.to_string());
     let some = opened
         .vault
@@ -141,22 +179,33 @@ pub(super) async fn check_folder(
         .try_next()
         .await
         .map_err(failed)?;
-    if some.is_some() || path.is_root() {
-        return Ok(());
-    }
-    match opened.vault.head(&path.path).await {
-        Err(kluis::Error::NotFound { .. }) => {
-            session.terminal.warn(&format!(
-                "{path}: nothing is in this folder yet; what is written to it will be shared"
-            ));
-            Ok(())
+    let is_object = !path.as_folder
+        && match opened.vault.head(&path.path).await {
+            Ok(_) => true,
+            Err(kluis::Error::NotFound { .. }) => false,
+            Err(error) => return Err(failed(error)),
+        };
+    match (is_object, some.is_some()) {
+        (true, _) if version => Ok(Kind::Version),
+        (false, _) if version => {
+            let error = kluis::Error::NotFound {
+                path: path.to_string(),
+            };
+            Err(error.into())
         }
-        Err(error) => Err(failed(error)),
-        Ok(_) => Err(Failure::usage(
-            "it is an object, and folders are shared",
-            "share the folder that it is in, or move it into one of its own",
-        )
-        .at(path.to_string())),
+        (true, false) => Ok(Kind::Object),
+        (true, true) => usage(
+            "an object and a folder of this name are there",
+            "put a / behind the folder's name; an object beside a folder of its name cannot be shared by the command",
+        ),
+        (false, is_there) => {
+            if !is_there && !path.is_root() {
+                session.terminal.warn(&format!(
+                    "{path}: nothing is in this folder yet; what is written to it will be shared"
+                ));
+            }
+            Ok(Kind::Folder)
+        }
     }
 }
 
@@ -289,15 +338,16 @@ fn policy(url: &Url, granted: &Granted, principal: &str) -> Value {
         "" => key.clone(),
         prefix => format!("{prefix}/{key}"),
     };
+    let prefixes = &granted.prefixes;
+    let objects = prefixes.read.last().filter(|_| prefixes.one_object);
     let object = |key: &String| {
-        let all = if RECORDS.contains(&key.as_str()) {
+        let all = if RECORDS.contains(&key.as_str()) || objects == Some(key) {
             ""
         } else {
             "/*"
         };
         format!("arn:aws:s3:::{bucket}/{}{all}", escaped(&below(key)))
     };
-    let prefixes = &granted.prefixes;
     let listed = prefixes.list.iter();
     let listed: Vec<_> = listed
         .map(|key| format!("{}/*", escaped(&below(key))))
@@ -356,12 +406,12 @@ fn terms_message(terms: &Terms) -> TermsMessage<'_> {
 }
 
 fn given_line(session: &Session, out: &mut Output, grant: &Grant, state: &str) -> Result<()> {
-    let folder = grant.folder.as_deref();
     if session.terminal.json() {
         return out.message(&Message::Grant(Box::new(GrantMessage {
             state,
             id: Some(grant.id.to_string()),
-            path: folder.unwrap_or_default(),
+            path: grant.path.as_deref().unwrap_or_default(),
+            kind: Some(kind_name(grant.kind)),
             to: Some(&grant.to),
             grantor: None,
             fingerprint: Some(grant.fingerprint.to_string()),
@@ -379,7 +429,7 @@ fn given_text(grant: &Grant) -> String {
         "{} {} {} to {}: {}{}",
         grant.id,
         rfc3339(grant.given).as_deref().unwrap_or("-"),
-        given_path(grant.folder.as_deref()),
+        given_path(grant),
         grant.to,
         describe(&grant.terms),
         if grant.suite.is_post_quantum() {
@@ -402,6 +452,7 @@ fn received_line(session: &Session, out: &mut Output, received: &Received) -> Re
             },
             id: Some(received.id.to_string()),
             path: &received.name,
+            kind: Some(kind_name(received.kind)),
             to: None,
             grantor: Some(grantor),
             fingerprint: None,
@@ -416,9 +467,10 @@ fn received_line(session: &Session, out: &mut Output, received: &Received) -> Re
         (false, false) => "",
     };
     out.line(&format!(
-        "{} :{} from {grantor}: {}{end}",
+        "{} :{}{} from {grantor}: {}{end}",
         received.id,
         received.name,
+        mark(received.kind),
         describe(&received.terms)
     ))
 }
@@ -457,15 +509,15 @@ pub(super) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
         let line = format!("takes back {}", given_text(grant));
         session.terminal.before_asking(&line, args.yes);
     }
-    session
-        .terminal
-        .before_asking(&reach(&chosen, &grants), args.yes);
+    // No keys follow where one version is taken back.
+    let mut closing = chosen.clone();
+    closing.retain(|grant| grant.kind != Kind::Version);
+    if !closing.is_empty() {
+        let line = reach(&closing, &grants);
+        session.terminal.before_asking(&line, args.yes);
+    }
     let question = match &chosen[..] {
-        [one] => format!(
-            "take {} back from {}",
-            given_path(one.folder.as_deref()),
-            one.to
-        ),
+        [one] => format!("take {} back from {}", given_path(one), one.to),
         all => format!("take {} grants back", all.len()),
     };
     confirm(&question, args.yes).await?;
@@ -483,9 +535,11 @@ pub(super) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
         out.line(&revoked.pin.to_string())?;
     }
     out.finish()?;
-    session.terminal.note(
-        "taken back: what is written from now on, by clients that know of it, is out of reach; what was written before stays readable to whoever has kept the keys and gets at the bytes, until it is written again; hint: end their credentials of the store too, and give the pin above to programs that keep no state",
-    );
+    session.terminal.note(if closing.is_empty() {
+        "taken back: the holder's client is told; who has kept the key reads this version until the object is written again, in every copy of it; hint: end their credentials of the store too"
+    } else {
+        "taken back: what is written from now on, by clients that know of it, is out of reach; what was written before stays readable to whoever has kept the keys and gets at the bytes, until it is written again; hint: end their credentials of the store too, and give the pin above to programs that keep no state"
+    });
     for grant in &revoked.remaining {
         let line = format!("{} keeps {}", grant.to, given_text(grant));
         session.terminal.warn(&line);
@@ -493,7 +547,7 @@ pub(super) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
     if args.no_receipt {
         return Ok(());
     }
-    for folder in outermost(&chosen) {
+    for folder in outermost(&closing) {
         let receipt = opened.vault.receipt(folder).await?;
         print_receipt(session, &receipt, &revoked)?;
     }
@@ -502,7 +556,7 @@ pub(super) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
 
 /// The folders of these grants that lie in none of the others; none is everything.
 fn outermost<'a>(grants: &[&'a Grant]) -> BTreeSet<Option<&'a str>> {
-    let folders: BTreeSet<_> = grants.iter().map(|g| g.folder.as_deref()).collect();
+    let folders: BTreeSet<_> = grants.iter().map(|g| g.path.as_deref()).collect();
     let is_inner = |folder: &Option<&str>| {
         let mut others = folders.iter().filter(|other| *other != folder);
         others.any(|other| contains(*other, *folder))
@@ -524,12 +578,19 @@ fn contains(outer: Option<&str>, inner: Option<&str>) -> bool {
 /// What taking these grants back changes, and for whom else.
 fn reach(chosen: &[&Grant], grants: &[Grant]) -> String {
     let folders = outermost(chosen);
-    let names: Vec<_> = folders.iter().map(|folder| given_path(*folder)).collect();
+    let name = |path: &Option<&str>| format!(":{}", path.unwrap_or_default());
+    let names: Vec<_> = folders.iter().map(name).collect();
+    if chosen.iter().all(|grant| grant.kind == Kind::Object) {
+        return format!(
+            "what {} lies in gets new keys, for all who remain",
+            names.join(", ")
+        );
+    }
     let stay: BTreeSet<&str> = grants
         .iter()
         .filter(|grant| !chosen.iter().any(|c| c.id == grant.id))
         .filter(|grant| {
-            let own = grant.folder.as_deref();
+            let own = grant.path.as_deref();
             let mut folders = folders.iter();
             folders.any(|f| contains(*f, own) || contains(own, *f))
         })
@@ -559,7 +620,7 @@ fn print_receipt(session: &Session, receipt: &Receipt, revoked: &Revoked) -> Res
             remaining: remaining.collect(),
         });
     }
-    let folder = given_path(receipt.folder.as_deref());
+    let folder = format!(":{path}");
     let what = if receipt.is_empty() {
         "nothing".to_owned()
     } else {
@@ -660,7 +721,7 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
         .await
         .map_err(|error| match error {
             kluis::Error::AlreadyExists { path } => Failure::exists(
-                format!("a folder {path} was accepted from this vault already"),
+                format!("a share named {path} was accepted from this vault already"),
                 "give it another name with --as, or forget the other with `kluis accept --forget`",
             ),
             other => other.into(),
@@ -747,7 +808,11 @@ async fn open_identity(
 fn show_offer(session: &Session, label: &str, received: &Received, yes: bool) {
     let terms = describe(&received.terms);
     for line in [
-        format!("{label} offers the folder {:?}: {terms}", received.name),
+        format!(
+            "{label} offers the {} {:?}: {terms}",
+            kind_name(received.kind),
+            received.name
+        ),
         format!("from {}", received.grantor),
         "these are the words that its owner sees in `kluis identity show`: compare them".to_owned(),
     ] {

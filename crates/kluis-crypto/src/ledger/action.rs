@@ -6,7 +6,7 @@ use crate::contact::Contact;
 use crate::grant::GrantRecord;
 use crate::link::LinkRecord;
 use crate::signed::Writers;
-use crate::tree::{self, Tree};
+use crate::tree::{self, Scope, Tree};
 use crate::{CollectionId, Error, GrantId, LinkId, RecordHash, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -111,9 +111,11 @@ impl State {
             }
             Action::Forget(name) => self.contacts.remove(&name).is_some(),
             Action::Grant(grant) => {
-                let collection = self.tree.get(&grant.collection);
-                let fits =
-                    grant.filed == sequence && collection.is_some_and(|c| c.mount == grant.folder);
+                let fits = match &grant.scope {
+                    Scope::Folder(folder) => self.tree.mounted(folder.as_ref()).is_some(),
+                    Scope::Object(_) | Scope::Version(..) => true,
+                };
+                let fits = fits && grant.filed == sequence;
                 fits && self.grants.insert(grant.id, *grant).is_none()
             }
             Action::Revoke(id) => self.grants.remove(&id).is_some(),
@@ -129,11 +131,22 @@ impl State {
         if found { Ok(()) } else { Err(Error::Tampered) }
     }
 
+    /// The collection whose epochs the keys of a grant are of; that of a version has
+    /// none, for it ends with the version.
+    pub(crate) fn collection_of(&self, scope: &Scope) -> Option<&Collection> {
+        match scope {
+            Scope::Folder(folder) => self.tree.mounted(folder.as_ref()),
+            Scope::Object(path) => self.tree.nearest(path),
+            Scope::Version(..) => None,
+        }
+    }
+
     /// Whether the keys in it could have come from entries before this one.
     pub(crate) fn is_of_before(&self, sequence: u64) -> bool {
         let could_be = |c: &Collection| c.closed.is_none() && c.is_in_order(sequence);
         self.tree.mounted(None).is_some()
             && !self.tree.is_partial()
+            && self.tree.object().is_none()
             && self.tree.collections().all(could_be)
             && self.grants.values().all(|grant| grant.filed < sequence)
             && self.links.values().all(|link| link.filed < sequence)

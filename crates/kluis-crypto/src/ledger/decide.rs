@@ -2,16 +2,18 @@
 //! entails, so that it is made or not made.
 
 use super::action::{Action, Actions, State};
-use super::{Audience, Body, Closings, Entry, Ledger, SNAPSHOT_EVERY, notice_key, owner_part};
-use super::{part_place, seal_part};
+use super::{Audience, Body, Closings, Entry, Ledger, SNAPSHOT_EVERY, holder_label, notice_key};
+use super::{PartKey, owner_part, part_place, seal_part};
 use crate::collection::{Collection, ContentKey};
 use crate::contact::{Contact, Recipient};
 use crate::credential::random_bytes;
 use crate::grant::{self, Bundle, GrantRecord, Keys, LetterName, MailboxSecret, Statement, Terms};
 use crate::header::{Header, Suite, VaultSecrets};
+use crate::layout::HEADER_LENGTH;
 use crate::link::{LinkTerms, NewLink};
-use crate::tree::{Past, Tree};
-use crate::{CollectionId, Error, GrantId, LinkId, RecordHash, Result, VaultPath};
+use crate::object::Opener;
+use crate::tree::{Past, Scope, Tree};
+use crate::{CollectionId, Error, GrantId, LinkId, RecordHash, Result, VaultId, VaultPath};
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::sync::Arc;
 
@@ -27,13 +29,24 @@ pub enum Decision {
     Contact(Contact),
     /// A contact is forgotten; what was given to it stays.
     Forget(String),
-    /// Somebody gets access to a folder, or to the vault.
+    /// Somebody gets access to a folder, to the vault, or to one object.
     Share {
-        /// None for the whole vault.
-        folder: Option<VaultPath>,
+        /// To what; not a version.
+        scope: Scope,
         /// Who.
         recipient: Recipient,
         /// What.
+        terms: Terms,
+    },
+    /// Somebody gets to read one write of an object.
+    ShareVersion {
+        /// The object.
+        path: VaultPath,
+        /// The header of the write.
+        header: Box<[u8; HEADER_LENGTH]>,
+        /// Who.
+        recipient: Recipient,
+        /// What: to read, with the past.
         terms: Terms,
     },
     /// Access is taken back: new epochs wherever it reached.
@@ -78,11 +91,24 @@ struct Draft<'a> {
     /// The state behind the entry.
     state: State,
     actions: Vec<Action>,
-    notices: BTreeMap<(CollectionId, u32), Vec<Action>>,
+    notices: BTreeMap<To, Vec<Action>>,
     records: Records,
     settled: BTreeSet<RecordHash>,
-    /// Who is about to get the right to write to a collection.
-    invited: Option<(CollectionId, [u8; 32])>,
+    /// Who is about to get the right to write, and to what.
+    invited: Option<(Scope, [u8; 32])>,
+    /// Objects that were shared by themselves and that the entry mounts a folder
+    /// around, with the collection and epoch that their holders know.
+    moved: BTreeMap<VaultPath, (CollectionId, u32)>,
+}
+
+/// Who is told something, by what they hold.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum To {
+    Members(CollectionId, u32),
+    /// The key of this object.
+    Object(CollectionId, u32, VaultPath),
+    /// The grant of a version.
+    Version(GrantId),
 }
 
 impl Ledger {
@@ -113,6 +139,7 @@ impl Ledger {
             records: Vec::new(),
             settled: BTreeSet::new(),
             invited: None,
+            moved: BTreeMap::new(),
         };
         if sequence.is_multiple_of(SNAPSHOT_EVERY) {
             let state = Box::new(self.state.duplicate());
@@ -148,7 +175,10 @@ impl Ledger {
                 link,
                 terms,
             } => {
-                draft.mount(folder.as_ref(), &closing)?;
+                let scope = Scope::Folder(folder.clone());
+                draft.mount(&scope, &closing)?;
+                let linked = draft.reached(&scope)?;
+                draft.settle_writers(&(&linked - &closing), &closing)?;
                 draft.link(folder, &link, terms)?;
                 None
             }
@@ -157,24 +187,42 @@ impl Ledger {
                 None
             }
             Decision::Share {
-                folder,
+                scope,
                 recipient,
                 terms,
             } => {
-                draft.mount(folder.as_ref(), &closing)?;
-                let shared = draft.with_nested(folder.as_ref())?;
-                if terms.write
-                    && let Some(own) = draft.tree().mounted(folder.as_ref())
-                {
-                    draft.invited = Some((own.id, *recipient.card().signing_key()));
+                draft.mount(&scope, &closing)?;
+                let shared = draft.reached(&scope)?;
+                if terms.write {
+                    draft.invited = Some((scope.clone(), *recipient.card().signing_key()));
                 }
                 if terms.past == Past::HeldBack {
                     closing.extend(&shared);
                 }
-                draft.close(&closing)?;
+                // Before the letters, which tell of it to those who are not told apart.
                 draft.settle_writers(&(&shared - &closing), &closing)?;
+                draft.close(&closing)?;
                 closing.clear();
-                Some(draft.share(folder, &recipient, terms)?)
+                let since = (terms.past == Past::HeldBack).then_some(draft.sequence);
+                let tree = draft.tree().part(&scope, since)?;
+                Some(draft.share(scope, tree, &recipient, terms)?)
+            }
+            Decision::ShareVersion {
+                path,
+                header,
+                recipient,
+                terms,
+            } => {
+                if terms.write || terms.past == Past::HeldBack {
+                    return Err(Error::invalid(
+                        "one version is shared for reading; it is of the past",
+                    ));
+                }
+                let (vault, tree) = (secrets.vault(), draft.tree());
+                let write = Opener::new(&header, &vault, self.suite, tree, &path)?;
+                let tree = tree.of_version(&path, &write)?;
+                let scope = Scope::Version(path, *write.commitment());
+                Some(draft.share(scope, tree, &recipient, terms)?)
             }
         };
         draft.close(&closing)?;
@@ -207,7 +255,7 @@ impl Draft<'_> {
         let (mut revoked, mut withdrawn) = (BTreeSet::new(), BTreeSet::new());
         for (hash, orphan) in &self.ledger.orphans {
             let Closings { collections, .. } = orphan;
-            if !collections.is_empty() {
+            if orphan.are_owed() {
                 self.settled.insert(*hash);
                 closing.extend(
                     collections
@@ -220,14 +268,14 @@ impl Draft<'_> {
         }
         for ended in self.ledger.ended_grants(self.now) {
             revoked.insert(ended.id);
-            closing.extend(self.with_nested(ended.folder.as_ref())?);
+            closing.extend(self.reached(&ended.scope)?);
         }
         for ended in self.ledger.ended_links(self.now) {
             withdrawn.insert(ended.id);
-            closing.extend(self.with_nested(ended.folder.as_ref())?);
+            closing.extend(self.reached(&Scope::Folder(ended.folder.clone()))?);
         }
         for grant in revoked {
-            self.decide(Action::Revoke(grant))?;
+            self.take_back(grant)?;
         }
         for link in withdrawn {
             self.decide(Action::Withdraw(link))?;
@@ -235,13 +283,22 @@ impl Draft<'_> {
         Ok(closing)
     }
 
+    fn take_back(&mut self, id: GrantId) -> Result<()> {
+        let grant = self.state.grants.get(&id).ok_or(Error::NotFound("grant"))?;
+        // No epoch that is closed tells who holds a version.
+        if let Scope::Version(..) = grant.scope {
+            self.tell(To::Version(id), Action::Revoke(id));
+        }
+        self.decide(Action::Revoke(id))
+    }
+
+    fn tell(&mut self, whom: To, what: Action) {
+        self.notices.entry(whom).or_default().push(what);
+    }
+
     /// Makes a collection of a folder, unless it is one.
-    fn mount(
-        &mut self,
-        folder: Option<&VaultPath>,
-        closing: &BTreeSet<CollectionId>,
-    ) -> Result<()> {
-        let Some(folder) = folder else {
+    fn mount(&mut self, scope: &Scope, closing: &BTreeSet<CollectionId>) -> Result<()> {
+        let Scope::Folder(Some(folder)) = scope else {
             return Ok(());
         };
         if self.tree().mounted(Some(folder)).is_some() {
@@ -267,25 +324,41 @@ impl Draft<'_> {
                 && !closing.contains(&outer.id)
                 && self.has_members(outer.id)
             {
-                told.push(((outer.id, epoch.number), Action::Collection(None, inner)));
+                let whom = To::Members(outer.id, epoch.number);
+                told.push((whom, Action::Collection(None, inner)));
             }
         }
         for (audience, notice) in told {
-            self.notices.entry(audience).or_default().push(notice);
+            self.tell(audience, notice);
+        }
+        for grant in self.ledger.state.grants.values() {
+            if let Scope::Object(path) = &grant.scope
+                && self.tree().nearest(path).map(Collection::id) == Some(id)
+                && let Some(before) = self.ledger.state.tree.nearest(path)
+                && let Some(epoch) = before.current()
+            {
+                self.moved.insert(path.clone(), (before.id, epoch.number));
+            }
         }
         Ok(())
     }
 
     fn has_members(&self, collection: CollectionId) -> bool {
-        let mut grants = self.state.grants.values();
-        grants.any(|grant| grant.collection == collection)
+        members(&self.state).any(|id| id == collection)
     }
 
-    /// The collection of a folder, and those in it.
-    fn with_nested(&self, folder: Option<&VaultPath>) -> Result<BTreeSet<CollectionId>> {
-        let own = self.tree().mounted(folder).ok_or(Error::Tampered)?;
-        let nested = self.tree().nested(own).map(Collection::id);
-        Ok(nested.chain([own.id]).collect())
+    /// The collections that a grant reaches, and that are closed to end it.
+    fn reached(&self, scope: &Scope) -> Result<BTreeSet<CollectionId>> {
+        let own = self.state.collection_of(scope);
+        match (scope, own) {
+            (Scope::Version(..), _) => Ok(BTreeSet::new()),
+            (_, None) => Err(Error::Tampered),
+            (Scope::Object(_), Some(own)) => Ok([own.id].into()),
+            (Scope::Folder(_), Some(own)) => {
+                let nested = self.tree().nested(own).map(Collection::id);
+                Ok(nested.chain([own.id]).collect())
+            }
+        }
     }
 
     fn revoke(&mut self, grants: &[GrantId]) -> Result<BTreeSet<CollectionId>> {
@@ -302,25 +375,22 @@ impl Draft<'_> {
         let grants: Vec<GrantId> = grants.iter().filter(|id| !over(id)).copied().collect();
         for id in &grants {
             let grant = self.state.grants.get(id).ok_or(Error::NotFound("grant"))?;
-            let own = self.tree().get(&grant.collection).ok_or(Error::Tampered)?;
-            let around: BTreeSet<CollectionId> =
-                self.tree().around(own).map(Collection::id).collect();
             let card = grant.card.fingerprint();
             let mut others = self.state.grants.values();
             let stays = others.any(|other| {
                 other.card.fingerprint() == card
                     && !grants.contains(&other.id)
-                    && (other.collection == own.id || around.contains(&other.collection))
+                    && other.scope.reaches(&grant.scope)
             });
             if stays {
                 return Err(Error::invalid(
-                    "the same person keeps access by another grant on this folder or one around it; revoke both together",
+                    "the same person keeps access by another grant on the same or on a folder around it; revoke both together",
                 ));
             }
-            closing.extend(self.with_nested(grant.folder.clone().as_ref())?);
+            closing.extend(self.reached(&grant.scope)?);
         }
         for id in &grants {
-            self.decide(Action::Revoke(*id))?;
+            self.take_back(*id)?;
         }
         Ok(closing)
     }
@@ -345,7 +415,7 @@ impl Draft<'_> {
                 }
                 return Err(Error::NotFound("link"));
             };
-            closing.extend(self.with_nested(link.folder.clone().as_ref())?);
+            closing.extend(self.reached(&Scope::Folder(link.folder.clone()))?);
             self.decide(Action::Withdraw(*id))?;
         }
         Ok(closing)
@@ -360,7 +430,8 @@ impl Draft<'_> {
             collection: id,
             floor,
         };
-        self.tell(&audiences, &BTreeSet::new(), &action);
+        self.tell_readers(&audiences, &BTreeSet::new(), &action);
+        self.tell_objects(id, &action);
         self.decide(action)
     }
 
@@ -368,17 +439,8 @@ impl Draft<'_> {
     /// have access.
     fn close(&mut self, closing: &BTreeSet<CollectionId>) -> Result<()> {
         let mut closed = Vec::new();
-        let members: BTreeSet<CollectionId> = {
-            let of = |state: &State| -> Vec<_> {
-                state
-                    .grants
-                    .values()
-                    .map(|grant| grant.collection)
-                    .collect()
-            };
-            let before = of(&self.ledger.state).into_iter();
-            before.chain(of(&self.state)).collect()
-        };
+        let before = members(&self.ledger.state);
+        let members: BTreeSet<CollectionId> = before.chain(members(&self.state)).collect();
         for id in closing {
             let collection = self.tree().get(id).ok_or(Error::Tampered)?;
             let last = collection.current().ok_or(Error::Tampered)?;
@@ -399,22 +461,33 @@ impl Draft<'_> {
                 key: ContentKey::make()?,
             };
             // Who reads it through a collection around it that stays as it is.
-            self.tell(&around, closing, &epoch);
+            self.tell_readers(&around, closing, &epoch);
             self.decide(epoch)?;
         }
         self.settle_writers(closing, closing)?;
-        let bundle = self.bundle(closing)?;
+        let moved = std::mem::take(&mut self.moved);
+        let bundle = self.bundle(closing, &moved)?;
+        // Also those whose access the entry ends.
+        let mut told: BTreeSet<To> = BTreeSet::new();
         for (collection, number, is_read) in closed {
             if is_read {
-                let notices = self.notices.entry((collection, number)).or_default();
-                notices.push(Action::Closed { collection, bundle });
+                told.insert(To::Members(collection, number));
+            }
+            let objects = objects_in(&self.ledger.state, collection).into_iter();
+            told.extend(objects.map(|path| To::Object(collection, number, path)));
+        }
+        let moved = moved.into_iter();
+        told.extend(moved.map(|(path, (collection, number))| To::Object(collection, number, path)));
+        for whom in told {
+            if let To::Members(collection, _) | To::Object(collection, ..) = whom {
+                self.tell(whom, Action::Closed { collection, bundle });
             }
         }
         Ok(())
     }
 
-    /// In a signed vault: whoever has the right to write to a collection, or to one
-    /// around it, may sign from its last epoch on.
+    /// In a signed vault: whoever has the right to write to a collection, to one around
+    /// it, or to an object in it, may sign from its last epoch on.
     fn settle_writers(
         &mut self,
         collections: &BTreeSet<CollectionId>,
@@ -428,10 +501,19 @@ impl Draft<'_> {
             let above = self.tree().around(collection).map(Collection::id);
             let audiences: BTreeSet<CollectionId> = above.chain([*id]).collect();
             let given = self.state.grants.values().filter(|grant| grant.terms.write);
-            let given = given.map(|grant| (grant.collection, *grant.card.signing_key()));
+            let given = given.map(|grant| (&grant.scope, *grant.card.signing_key()));
+            let invited = self.invited.iter().map(|(scope, key)| (scope, *key));
+            let writes_here = |scope: &Scope| {
+                let own = self.state.collection_of(scope).map(Collection::id);
+                match scope {
+                    Scope::Folder(_) => own.is_some_and(|own| audiences.contains(&own)),
+                    Scope::Object(_) => own == Some(*id),
+                    Scope::Version(..) => false,
+                }
+            };
             let wanted: BTreeSet<[u8; 32]> = given
-                .chain(self.invited)
-                .filter(|(of, _)| audiences.contains(of))
+                .chain(invited)
+                .filter(|(scope, _)| writes_here(scope))
                 .map(|(_, key)| key)
                 .chain([*self.secrets.identity().card().signing_key()])
                 .collect();
@@ -452,14 +534,17 @@ impl Draft<'_> {
             {
                 continue;
             }
-            self.tell(&audiences, closing, &action);
+            self.tell_readers(&audiences, closing, &action);
+            if !closing.contains(id) {
+                self.tell_objects(*id, &action);
+            }
             self.decide(action)?;
         }
         Ok(())
     }
 
     /// Tells it to who holds the epochs of these collections, but for those that close.
-    fn tell(
+    fn tell_readers(
         &mut self,
         audiences: &BTreeSet<CollectionId>,
         closing: &BTreeSet<CollectionId>,
@@ -471,35 +556,51 @@ impl Draft<'_> {
                 && !closing.contains(id)
                 && self.has_members(*id)
             {
-                let notices = self.notices.entry((*id, epoch)).or_default();
-                notices.push(copy(action));
+                self.tell(To::Members(*id, epoch), copy(action));
             }
         }
     }
 
-    /// Letters to all whose own collection got a new epoch.
-    fn bundle(&mut self, closing: &BTreeSet<CollectionId>) -> Result<Option<RecordHash>> {
+    /// Tells it to who has single objects in a collection, but for those that will find
+    /// it in a letter.
+    fn tell_objects(&mut self, id: CollectionId, action: &Action) {
+        let current = self.tree().get(&id).and_then(Collection::current);
+        let Some(epoch) = current.map(|epoch| epoch.number) else {
+            return;
+        };
+        for path in objects_in(&self.state, id) {
+            if !self.moved.contains_key(&path) {
+                self.tell(To::Object(id, epoch, path), copy(action));
+            }
+        }
+    }
+
+    /// Letters to all whose own collection got a new epoch, or is another than before.
+    fn bundle(
+        &mut self,
+        closing: &BTreeSet<CollectionId>,
+        moved: &BTreeMap<VaultPath, (CollectionId, u32)>,
+    ) -> Result<Option<RecordHash>> {
         let mut bundle = Bundle::new();
-        let mut rings: BTreeMap<CollectionId, (usize, grant::RingKey, RecordHash)> =
-            BTreeMap::new();
+        let mut rings: BTreeMap<&Scope, (usize, grant::RingKey, RecordHash)> = BTreeMap::new();
         let vault = self.secrets.vault();
         for grant in self.state.grants.values() {
-            if !closing.contains(&grant.collection) {
+            let is_moved = matches!(&grant.scope, Scope::Object(path) if moved.contains_key(path));
+            let own = self.state.collection_of(&grant.scope);
+            if !is_moved && !own.is_some_and(|own| closing.contains(&own.id)) {
                 continue;
             }
             let (keys, tree) = match grant.terms.past {
                 Past::HeldBack => {
-                    let tree = self
-                        .tree()
-                        .below(grant.folder.as_ref(), Some(grant.filed))?;
+                    let tree = self.tree().part(&grant.scope, Some(grant.filed))?;
                     let hash = grant::tree_hash(&tree);
                     (Keys::Inside(tree), hash)
                 }
                 Past::Shared => {
-                    let (ring, key, hash) = match rings.entry(grant.collection) {
+                    let (ring, key, hash) = match rings.entry(&grant.scope) {
                         btree_map::Entry::Occupied(known) => known.into_mut(),
                         btree_map::Entry::Vacant(new) => {
-                            let tree = self.tree().below(grant.folder.as_ref(), None)?;
+                            let tree = self.tree().part(&grant.scope, None)?;
                             let (ring, key) = bundle.add_ring(&vault, self.sequence, &tree)?;
                             new.insert((ring, key, grant::tree_hash(&tree)))
                         }
@@ -531,10 +632,7 @@ impl Draft<'_> {
             id: grant.id,
             grantor: self.secrets.identity().card().hash(),
             grantee: grant.card.hash(),
-            name: grant
-                .folder
-                .as_ref()
-                .map_or_else(String::new, |folder| folder.name().to_owned()),
+            scope: grant.scope.own(),
             terms: grant.terms.clone(),
             tree,
             before: self.ledger.head,
@@ -543,25 +641,18 @@ impl Draft<'_> {
 
     fn share(
         &mut self,
-        folder: Option<VaultPath>,
+        scope: Scope,
+        tree: Tree,
         recipient: &Recipient,
         terms: Terms,
     ) -> Result<(GrantId, LetterName)> {
         terms.check()?;
         recipient.check_suite()?;
-        let own = self
-            .tree()
-            .mounted(folder.as_ref())
-            .ok_or(Error::Tampered)?;
-        let (collection, epoch) = (own.id, own.current().ok_or(Error::Tampered)?.number);
-        let since = (terms.past == Past::HeldBack).then_some(self.sequence);
-        let tree = self.tree().below(folder.as_ref(), since)?;
         let mut grant = GrantRecord {
             id: GrantId(random_bytes()?),
             to: recipient.name(),
             card: recipient.card().clone(),
-            folder,
-            collection,
+            scope,
             terms,
             mailbox: MailboxSecret::make()?,
             filed: self.sequence,
@@ -580,32 +671,61 @@ impl Draft<'_> {
             &name,
         )?;
         self.records.push((name.path(), letter));
-        let filed = Action::Filed(grant.statement);
-        let notices = self.notices.entry((collection, epoch)).or_default();
-        notices.push(filed);
+        let own = self.state.collection_of(&grant.scope);
+        let own = own.and_then(|own| Some((own.id, own.current()?.number)));
+        let whom = match (&grant.scope, own) {
+            (Scope::Version(..), _) => To::Version(grant.id),
+            (Scope::Folder(_), Some((id, number))) => To::Members(id, number),
+            (Scope::Object(path), Some((id, number))) => To::Object(id, number, path.clone()),
+            (_, None) => return Err(Error::Tampered),
+        };
+        self.tell(whom, Action::Filed(grant.statement));
         let id = grant.id;
         self.decide(Action::Grant(Box::new(grant)))?;
         Ok((id, name))
+    }
+
+    fn audience(&self, whom: &To, vault: &VaultId) -> Result<(Audience, PartKey)> {
+        let epoch = |id: &CollectionId, number: u32| {
+            let mut epochs = self.tree().get(id)?.epochs.iter();
+            epochs.find(|e| e.number == number && !e.orphan)
+        };
+        let of_holder = |held: &[u8; 32]| {
+            let label = holder_label(held, vault);
+            (Audience::Holders(label), notice_key(held, vault))
+        };
+        let found = match whom {
+            To::Members(id, number) => epoch(id, *number).map(|epoch| {
+                let key = notice_key(epoch.key.expose_secret(), vault);
+                (Audience::Members(*id, *number), key)
+            }),
+            To::Object(id, number, path) => {
+                let held = self.tree().held(id, path).zip(epoch(id, *number));
+                let key = held.and_then(|(held, epoch)| held.object_key(epoch));
+                key.map(|key| of_holder(key.expose_secret()))
+            }
+            To::Version(id) => {
+                let grants = [&self.state, &self.ledger.state].map(|state| state.grants.get(id));
+                let grant = grants.into_iter().flatten().next();
+                grant.map(|grant| of_holder(grant.mailbox.expose_secret()))
+            }
+        };
+        found.ok_or(Error::Tampered)
     }
 
     fn finish(mut self, header: &Header) -> Result<(Entry, Records)> {
         let vault = self.secrets.vault();
         let actions = Actions(std::mem::take(&mut self.actions));
         let mut parts = vec![owner_part(self.secrets, self.sequence, &actions)?];
-        for ((id, number), notices) in std::mem::take(&mut self.notices) {
-            let collection = self.tree().get(&id).ok_or(Error::Tampered)?;
-            let mut epochs = collection.epochs.iter();
-            let epoch = epochs
-                .find(|e| e.number == number && !e.orphan)
-                .ok_or(Error::Tampered)?;
+        for (whom, notices) in std::mem::take(&mut self.notices) {
             let place = part_place(self.sequence, parts.len());
-            let key = notice_key(epoch, &vault);
+            let (audience, key) = self.audience(&whom, &vault)?;
             let sealed = seal_part(&key, &vault, &place, &Actions(notices))?;
-            parts.push((Audience::Members(id, number), sealed));
+            parts.push((audience, sealed));
         }
         if parts.len() > Body::MAX_PARTS {
             return Err(Error::LimitExceeded(
-                "shared folders that one entry is about",
+                "shared folders and objects that one entry is about",
             ));
         }
         let body = Body {
@@ -619,6 +739,31 @@ impl Draft<'_> {
         };
         Ok((Entry::write(body, self.secrets)?, self.records))
     }
+}
+
+/// The collections of folders that were shared.
+fn members(state: &State) -> impl Iterator<Item = CollectionId> {
+    let folders = state
+        .grants
+        .values()
+        .filter_map(|grant| match &grant.scope {
+            Scope::Folder(folder) => state.tree.mounted(folder.as_ref()),
+            Scope::Object(_) | Scope::Version(..) => None,
+        });
+    folders.map(Collection::id)
+}
+
+fn objects_in(state: &State, collection: CollectionId) -> BTreeSet<VaultPath> {
+    let objects = state
+        .grants
+        .values()
+        .filter_map(|grant| match &grant.scope {
+            Scope::Object(path) => Some(path),
+            _ => None,
+        });
+    let of_it =
+        |path: &&VaultPath| state.tree.nearest(path).map(Collection::id) == Some(collection);
+    objects.filter(of_it).cloned().collect()
 }
 
 /// One action for the entry, the other for the state behind it.

@@ -7,7 +7,7 @@ use crate::collection::Epoch;
 use crate::contact::{Contact, Recipient};
 use crate::grant::{Share, Terms};
 use crate::testing::{Vault, phrase};
-use crate::tree::{Past, Tree};
+use crate::tree::{Past, Scope, Tree};
 use crate::{CollectionId, Entry, Error, GrantId, Identity, IdentitySuite, Result, VaultPath};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -77,7 +77,9 @@ impl Model {
 }
 
 struct Member {
-    folder: &'static str,
+    /// A folder, or one object.
+    at: &'static str,
+    is_object: bool,
     grant: GrantId,
     filed: u64,
     past: Past,
@@ -103,7 +105,10 @@ impl Member {
     }
 
     fn below(&self, of: &str) -> Option<VaultPath> {
-        path(of).below(folder(self.folder).as_ref())
+        if self.is_object {
+            return (of == self.at).then(|| path(of).own());
+        }
+        path(of).below(folder(self.at).as_ref())
     }
 }
 
@@ -126,7 +131,7 @@ struct World {
 
 fn key_of(tree: &Tree, id: &CollectionId, epoch: &Epoch, at: &VaultPath) -> Option<[u8; 32]> {
     let held = tree.held(id, at)?;
-    Some(*held.object_key(epoch).expose_secret())
+    Some(*held.object_key(epoch)?.expose_secret())
 }
 
 /// Every key for an object that a tree holds, of any collection and epoch.
@@ -172,6 +177,16 @@ impl World {
         }
     }
 
+    /// The one collection that an object lies in.
+    fn close_around(&mut self, object: &str, sequence: u64) {
+        let (own, _) = self.model.writer(object);
+        let known = self.model.0.get_mut(&own).unwrap();
+        let (last, opened) = *known.epochs.last().unwrap();
+        if opened < sequence {
+            known.epochs.push((last + 1, sequence));
+        }
+    }
+
     fn decide(&mut self, decision: Decision) -> Result<crate::ledger::Appended> {
         let appended = self.vault.decide(decision)?;
         for member in &mut self.members {
@@ -181,10 +196,15 @@ impl World {
     }
 
     fn share(&mut self, at: &'static str, person: usize, past: Past) {
+        self.share_scope(at, Scope::Folder(folder(at)), person, past);
+    }
+
+    fn share_scope(&mut self, at: &'static str, scope: Scope, person: usize, past: Past) {
         let sequence = self.vault.entries.len() as u64;
         let card = self.people[person].card().clone();
+        let is_object = matches!(scope, Scope::Object(_));
         let decision = Decision::Share {
-            folder: folder(at),
+            scope,
             recipient: Recipient::trusted_on_first_use(card).allow_classical(),
             terms: Terms {
                 past,
@@ -203,13 +223,20 @@ impl World {
         share.follow(&appended.entry).unwrap();
         assert_eq!(share.id(), grant);
         self.members.push(Member {
-            folder: at,
+            at,
+            is_object,
             grant,
             filed: sequence,
             past,
             share,
             revoked: false,
         });
+        if is_object {
+            if past == Past::HeldBack {
+                self.close_around(at, sequence);
+            }
+            return;
+        }
         let own = self
             .vault
             .ledger()
@@ -236,10 +263,12 @@ impl World {
             return;
         }
         let member = live[which % live.len()];
-        let (grant, at) = (self.members[member].grant, self.members[member].folder);
+        let (grant, at) = (self.members[member].grant, self.members[member].at);
+        let is_object = self.members[member].is_object;
         self.members[member].revoked = true;
         let sequence = self.vault.entries.len() as u64;
         match self.decide(Decision::Revoke(vec![grant])) {
+            Ok(_) if is_object => self.close_around(at, sequence),
             Ok(_) => self.close(at, sequence),
             // The same person has another way in.
             Err(Error::InvalidInput(_)) => self.members[member].revoked = false,
@@ -278,6 +307,15 @@ impl World {
                 let contact = Contact::new("somebody", card).unwrap();
                 self.decide(Decision::Contact(contact)).unwrap();
             }
+            12..=14 => {
+                let at = PATHS[a % PATHS.len()];
+                let past = if kind == 14 {
+                    Past::HeldBack
+                } else {
+                    Past::Shared
+                };
+                self.share_scope(at, Scope::Object(path(at)), b % 3, past);
+            }
             // On to the next snapshot.
             _ => {
                 while self.vault.entries.len() % 64 != 63 {
@@ -301,7 +339,7 @@ impl World {
                 collection: held.collection.id,
                 epoch: epoch.number,
                 stamp: ledger.tree().head(),
-                key: *held.object_key(epoch).expose_secret(),
+                key: *held.object_key(epoch).unwrap().expose_secret(),
             });
         }
     }
@@ -330,13 +368,28 @@ impl World {
         let theirs = member.share.tree();
         for text in PATHS {
             let Some(below) = member.below(text) else {
+                if member.is_object {
+                    // Whatever it is called, no key for it is held.
+                    for at in [path(text), path(text).own()] {
+                        let is_it = at == path(member.at).own();
+                        assert_eq!(all_keys(theirs, &at).is_empty(), !is_it, "{text}");
+                        assert_eq!(theirs.store_path(&at).is_ok(), is_it, "{text}");
+                        assert!(is_it || member.revoked || theirs.writer(&at).is_err());
+                    }
+                    let keys = all_keys(theirs, &path(member.at).own());
+                    let others = self.written.iter().filter(|object| object.path == text);
+                    for object in others {
+                        let found = keys.iter().any(|(_, _, key)| *key == object.key);
+                        assert!(!found, "{text} with the keys of {}", member.at);
+                    }
+                }
                 continue;
             };
             let keys = all_keys(theirs, &below);
             // Whatever they hold is the owner's, and means the same there.
             let owners = all_keys(owner, &path(text));
             for key in &keys {
-                assert!(owners.contains(key), "{text}: {:?}", member.folder);
+                assert!(owners.contains(key), "{text}: {:?}", member.at);
                 let (id, epoch, _) = key;
                 let [of_owner, of_member] =
                     [(owner, path(text)), (theirs, below.clone())].map(|(tree, at)| {
@@ -350,7 +403,7 @@ impl World {
                         (is_refused, closed.filter(|_| !is_refused))
                     });
                 if !member.revoked {
-                    assert_eq!(of_owner, of_member, "{text}: {:?} {epoch}", member.folder);
+                    assert_eq!(of_owner, of_member, "{text}: {:?} {epoch}", member.at);
                 }
             }
             if member.revoked {
@@ -394,7 +447,7 @@ proptest! {
 
     #[test]
     fn owner_and_members_agree_and_who_was_revoked_reads_nothing_new(
-        steps in prop::collection::vec((0u8..12, 0usize..60, 0usize..3), 1..20),
+        steps in prop::collection::vec((0u8..15, 0usize..60, 0usize..3), 1..20),
     ) {
         run(&steps);
     }
@@ -415,6 +468,29 @@ fn members_follow_across_snapshots() {
         (8, 1, 0),
         (0, 1, 0),
         (9, 0, 0),
+    ]);
+}
+
+#[test]
+fn an_object_is_followed_through_mounts_around_it_and_revocations() {
+    run(&[
+        (12, 2, 0),
+        (13, 2, 1),
+        (14, 2, 2),
+        // The folder that it lies in, one above, and one beside.
+        (0, 2, 1),
+        (0, 1, 2),
+        (0, 4, 2),
+        (5, 0, 0),
+        (12, 3, 0),
+        (12, 4, 2),
+        (4, 3, 1),
+        (8, 0, 0),
+        (9, 0, 0),
+        (11, 0, 0),
+        (5, 1, 0),
+        (5, 0, 0),
+        (5, 0, 0),
     ]);
 }
 
@@ -439,7 +515,7 @@ fn mounts_and_revocations_of_orphans() {
     };
     let card = world.people[1].card().clone();
     let mounted = next(Decision::Share {
-        folder: folder("d"),
+        scope: Scope::Folder(folder("d")),
         recipient: Recipient::trusted_on_first_use(card).allow_classical(),
         terms: Terms::reading(),
     });

@@ -10,14 +10,14 @@ use crate::authority::Authorities;
 use crate::cbor::{Reader, Record, Writer};
 use crate::collection::{Collection, Epoch, NameKey};
 use crate::contact::Contact;
-use crate::grant::{GrantRecord, LetterName};
+use crate::grant::{GrantRecord, LetterName, MailboxSecret};
 use crate::header::{Header, Suite, VaultSecrets, check_magic};
 use crate::kdf::{Label, domain};
 use crate::link::{LinkObject, LinkRecord, OpenedLink};
 use crate::message::{self, Place};
 use crate::name::{VaultPath, objects_prefix};
 use crate::secret::secret_key;
-use crate::tree::Tree;
+use crate::tree::{Scope, Tree};
 use crate::{CollectionId, Error, GrantId, LinkId, Position, RecordHash, Result, VaultId};
 pub(crate) use action::{Action, Actions, State};
 pub use decide::{Appended, Decision};
@@ -41,6 +41,9 @@ enum Audience {
     Owner(u64),
     /// Who holds a collection's key of an epoch.
     Members(CollectionId, u32),
+    /// Who holds a key that this follows from: that of an object in an epoch, or what
+    /// the grantee of a version shares with the owner.
+    Holders([u8; 16]),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +58,9 @@ struct Body {
 }
 
 impl Body {
-    const MAX_PARTS: usize = 256;
+    /// Each object that was shared by itself in a collection has one of its own when
+    /// an epoch of that ends; so many fill an entry.
+    const MAX_PARTS: usize = 16_384;
     const MAX_SETTLED: usize = 4_096;
 }
 
@@ -87,6 +92,7 @@ impl Record for Body {
                     .uint(1)
                     .bytes(id.as_bytes())
                     .uint((*epoch).into()),
+                Audience::Holders(label) => to.array(2).uint(2).bytes(label),
             };
             to.bytes(sealed);
         }
@@ -128,7 +134,8 @@ impl Record for Body {
             let audience = match (from.uint()?, length) {
                 (0, 2) => Audience::Owner(from.uint()?),
                 (1, 3) => Audience::Members(CollectionId(*from.fixed()?), from.uint_u32()?),
-                (0 | 1, _) => return Err(Error::Tampered),
+                (2, 2) => Audience::Holders(*from.fixed()?),
+                (0..=2, _) => return Err(Error::Tampered),
                 _ => return Err(Error::UnsupportedFormat("audience of a ledger entry")),
             };
             parts.push((audience, from.bytes(Entry::MAX_LENGTH)?.to_vec()));
@@ -303,7 +310,7 @@ impl Entry {
             .iter()
             .filter_map(|(audience, _)| match audience {
                 Audience::Owner(generation) => Some(*generation),
-                Audience::Members(..) => None,
+                Audience::Members(..) | Audience::Holders(_) => None,
             });
         owners.max().unwrap_or(0)
     }
@@ -336,26 +343,39 @@ impl Entry {
         Ok(actions)
     }
 
-    /// What the entry says to those who hold the keys of a tree's collections, with
-    /// paths as they are in that tree.
-    pub(crate) fn notices(&self, tree: &Tree) -> Result<Vec<Action>> {
+    /// What the entry says to those who hold the keys of a tree, with paths as they are
+    /// in that tree.
+    pub(crate) fn notices(&self, tree: &Tree, mailbox: &MailboxSecret) -> Result<Vec<Action>> {
+        let vault = &self.body.vault;
+        let holder = Holder::of(tree, mailbox, vault);
         let mut notices = Vec::new();
         for (index, (audience, sealed)) in self.body.parts.iter().enumerate() {
-            let Audience::Members(id, number) = audience else {
+            let found = match (audience, &holder) {
+                (Audience::Members(id, number), None) => {
+                    let collection = tree.written().find(|c| c.id == *id);
+                    collection.and_then(|collection| {
+                        let mut epochs = collection.epochs.iter();
+                        let epoch = epochs.find(|e| e.number == *number && !e.orphan)?;
+                        Some((collection, notice_key(epoch.key.expose_secret(), vault)))
+                    })
+                }
+                (Audience::Holders(label), Some(holder)) if *label == holder.label => {
+                    Some((holder.collection, holder.key.duplicate()))
+                }
+                _ => None,
+            };
+            let Some((collection, key)) = found else {
                 continue;
             };
-            let Some(collection) = tree.written().find(|c| c.id == *id) else {
-                continue;
-            };
-            let mut epochs = collection.epochs.iter();
-            let Some(epoch) = epochs.find(|e| e.number == *number && !e.orphan) else {
-                continue;
-            };
+            let id = &collection.id;
             let place = part_place(self.body.sequence, index);
-            let key = notice_key(epoch, &self.body.vault);
-            let part = open_part(&key, &self.body.vault, &place, sealed)?;
+            let part = open_part(&key, vault, &place, sealed)?;
             for action in Actions::decode(&part)?.0 {
                 let news = match action {
+                    // Nothing is mounted in an object, and its keys come by letters.
+                    Action::Collection(..) | Action::Epoch { .. } if holder.is_some() => {
+                        return Err(Error::Tampered);
+                    }
                     Action::Collection(None, mut inner) => {
                         let mount = inner.mount.as_ref().ok_or(Error::Tampered)?;
                         inner.mount = Some(VaultPath::join(collection.mount.as_ref(), mount));
@@ -395,6 +415,7 @@ impl Entry {
                         return Err(Error::Tampered);
                     }
                     Action::Floor { .. } | Action::Filed(_) | Action::Closed { .. } => Some(action),
+                    Action::Revoke(_) if holder.is_some() => Some(action),
                     _ => return Err(Error::Tampered),
                 };
                 notices.extend(news);
@@ -432,14 +453,44 @@ fn owner_key(owner: &OwnerKey, vault: &VaultId) -> PartKey {
     )
 }
 
-/// The key of a part for those who hold the key of an epoch: `KDF(CK, "notice",
-/// vault id)`.
-fn notice_key(epoch: &Epoch, vault: &VaultId) -> PartKey {
-    PartKey::derive(
-        epoch.key.expose_secret(),
-        Label::NOTICE,
-        &[vault.as_bytes()],
-    )
+/// The key of a part for those who hold another key, such as that of an epoch:
+/// `KDF(CK, "notice", vault id)`.
+fn notice_key(held: &[u8; 32], vault: &VaultId) -> PartKey {
+    PartKey::derive(held, Label::NOTICE, &[vault.as_bytes()])
+}
+
+/// What such a part is found by where its key has no number:
+/// `KDF(IK, "holder", vault id)[..16]`.
+fn holder_label(held: &[u8; 32], vault: &VaultId) -> [u8; 16] {
+    let label = PartKey::derive(held, Label::HOLDER, &[vault.as_bytes()]);
+    let mut out = [0; 16];
+    out.copy_from_slice(&label.expose_secret()[..16]);
+    out
+}
+
+/// Somebody who holds the key of one object, or of one version of it.
+struct Holder<'a> {
+    collection: &'a Collection,
+    label: [u8; 16],
+    key: PartKey,
+}
+
+impl<'a> Holder<'a> {
+    fn of(tree: &'a Tree, mailbox: &MailboxSecret, vault: &VaultId) -> Option<Self> {
+        let name = tree.object()?;
+        let collection = tree.mounted(None)?;
+        let held = tree.held(&collection.id, name)?;
+        // Who holds a version knows no key that comes with an epoch.
+        let key = held.object_key(collection.last()?);
+        let key = key
+            .as_ref()
+            .map_or(mailbox.expose_secret(), |key| key.expose_secret());
+        Some(Self {
+            collection,
+            label: holder_label(key, vault),
+            key: notice_key(key, vault),
+        })
+    }
 }
 
 fn part_context<'a>(vault: &'a VaultId, place: &'a [u8; 12]) -> Place<'a> {
@@ -542,6 +593,12 @@ struct Closings {
     collections: Vec<CollectionId>,
     revoked: Vec<GrantId>,
     withdrawn: Vec<LinkId>,
+}
+
+impl Closings {
+    fn are_owed(&self) -> bool {
+        !self.collections.is_empty() || !self.revoked.is_empty()
+    }
 }
 
 impl Ledger {
@@ -805,10 +862,9 @@ impl Ledger {
             // A vault's first header needs no entry of its own.
             None => header.position().sequence == 0,
         };
-        let to_close = |closings: &Closings| !closings.collections.is_empty();
         !named
             || self.generation < secrets.owners().len() as u64 - 1
-            || self.orphans.values().any(to_close)
+            || self.orphans.values().any(Closings::are_owed)
             || self.ended_grants(now).next().is_some()
             || self.ended_links(now).next().is_some()
     }
@@ -901,7 +957,8 @@ impl Ledger {
         secrets: &VaultSecrets,
         objects: Vec<LinkObject>,
     ) -> Result<Vec<u8>> {
-        let tree = self.state.tree.below(link.folder.as_ref(), None)?;
+        let scope = Scope::Folder(link.folder.clone());
+        let tree = self.state.tree.part(&scope, None)?;
         let keys = (self.suite, tree, self.head);
         link.seal(secrets, header.authorities(), keys, objects)
     }

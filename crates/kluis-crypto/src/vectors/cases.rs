@@ -1259,7 +1259,7 @@ fn shared(file: &mut File) {
     let anna = Contact::new("anna", identity.card().clone()).unwrap();
     let checked = anna.verified(&identity.card().fingerprint()).unwrap();
     let share = |folder: Option<VaultPath>, past| Decision::Share {
-        folder,
+        scope: Scope::Folder(folder),
         recipient: checked.recipient().unwrap().allow_classical(),
         terms: Terms {
             past,
@@ -1350,7 +1350,12 @@ fn shared(file: &mut File) {
     let mut again = granted.duplicate();
     again.id = GrantId([1; 16]);
     let mut elsewhere = again.duplicate();
-    (elsewhere.filed, elsewhere.folder) = (before as u64, Some(path("other")));
+    (elsewhere.filed, elsewhere.scope) = (before as u64, Scope::Folder(Some(path("other"))));
+    let mut of_one = again.duplicate();
+    (of_one.filed, of_one.scope) = (before as u64, Scope::Object(path("other")));
+    let mut of_version = again.duplicate();
+    of_version.filed = before as u64;
+    of_version.scope = Scope::Version(path("photos/2026/a"), [7; 32]);
     let mut twice = granted.duplicate();
     twice.filed = before as u64;
     for (what, action, expect) in [
@@ -1396,6 +1401,16 @@ fn shared(file: &mut File) {
             "a grant of another folder",
             Action::Grant(Box::new(elsewhere)),
             "tampered",
+        ),
+        (
+            "a grant of one object",
+            Action::Grant(Box::new(of_one)),
+            "ok",
+        ),
+        (
+            "a grant of one version",
+            Action::Grant(Box::new(of_version)),
+            "ok",
         ),
         ("a grant twice", Action::Grant(Box::new(twice)), "tampered"),
         (

@@ -31,7 +31,7 @@ fn share(suite: IdentitySuite, folder: &str, past: Past) -> (Identity, Decision)
     let identity = Identity::make(suite, 1).unwrap();
     let recipient = Recipient::trusted_on_first_use(identity.card().clone()).allow_classical();
     let decision = Decision::Share {
-        folder: (!folder.is_empty()).then(|| VaultPath::parse(folder).unwrap()),
+        scope: Scope::Folder((!folder.is_empty()).then(|| VaultPath::parse(folder).unwrap())),
         recipient,
         terms: Terms {
             past,
@@ -62,8 +62,9 @@ fn grants() {
     scripted::seeded("kluis vectors: grants", || {
         let mut vault = Vault::make(false, &phrase(1));
         let id = vault.secrets.vault();
-        let mut objects: Vec<(&str, Vec<u8>)> = Vec::new();
-        let mut put = |vault: &Vault, at: &'static str, ahead: u64| {
+        let mut objects: Vec<(&'static str, Vec<u8>)> = Vec::new();
+        type Objects = Vec<(&'static str, Vec<u8>)>;
+        let put = |objects: &mut Objects, vault: &Vault, at: &'static str, ahead: u64| {
             let mut tree = vault.ledger().tree().duplicate();
             tree.set_head(tree.head() + ahead);
             let version = 1 + objects.len() as u64;
@@ -81,8 +82,8 @@ fn grants() {
         };
         use IdentitySuite::{X25519, XWing};
         vault.append();
-        put(&vault, "photos/old", 0);
-        put(&vault, "photos/2026/old", 0);
+        put(&mut objects, &vault, "photos/old", 0);
+        put(&mut objects, &vault, "photos/2026/old", 0);
         // A grant that another entry came in the place of.
         let (stranger, decision) = share(X25519, "photos", Past::Shared);
         let lost = vault.ledger();
@@ -91,23 +92,61 @@ fn grants() {
             .unwrap();
         let lost = given(stranger, &lost);
         let anna = give(&mut vault, X25519, "photos", Past::Shared);
-        put(&vault, "photos/first", 0);
+        put(&mut objects, &vault, "photos/first", 0);
         give(&mut vault, XWing, "photos/2026", Past::HeldBack);
-        put(&vault, "photos/2026/first", 0);
+        put(&mut objects, &vault, "photos/2026/first", 0);
         let carl = give(&mut vault, X25519, "photos", Past::Shared);
         give(&mut vault, X25519, "", Past::Shared);
         // By somebody who keeps the key, and knows what comes.
-        put(&vault, "photos/forged", 1);
+        put(&mut objects, &vault, "photos/forged", 1);
         let revoked = vault.decide(Decision::Revoke(vec![carl])).unwrap();
-        put(&vault, "photos/second", 0);
-        put(&vault, "photos/2026/second", 0);
+        put(&mut objects, &vault, "photos/second", 0);
+        put(&mut objects, &vault, "photos/2026/second", 0);
         let photos = VaultPath::parse("photos").unwrap();
         let floors = vault.ledger().tree().floors_to_raise(Some(&photos));
         vault.decide(Decision::RaiseFloors(floors)).unwrap();
-        put(&vault, "photos/third", 0);
+        put(&mut objects, &vault, "photos/third", 0);
         let ended = vault.decide(Decision::Revoke(vec![anna])).unwrap();
-        put(&vault, "photos/fourth", 0);
+        put(&mut objects, &vault, "photos/fourth", 0);
         let bundles = [bundle(&revoked), bundle(&ended)];
+
+        // One object, one version of it, and a folder that is mounted around both.
+        put(&mut objects, &vault, "top/one", 0);
+        let object = VaultPath::parse("top/one").unwrap();
+        let mut hand = |vault: &mut Vault, identity: Identity, decision| {
+            let appended = vault.decide(decision).unwrap();
+            members.push(given(identity, &appended));
+            appended
+        };
+        let [to_eric, to_fay] = [X25519; 2].map(|suite| Identity::make(suite, 1).unwrap());
+        let recipient = Recipient::trusted_on_first_use(to_eric.card().clone()).allow_classical();
+        let terms = Terms {
+            write: true,
+            ..Terms::reading()
+        };
+        let scope = Scope::Object(object.clone());
+        let decision = Decision::Share {
+            scope,
+            recipient,
+            terms,
+        };
+        let eric = hand(&mut vault, to_eric, decision).granted.unwrap().0;
+        let header = objects.last().unwrap().1.first_chunk().unwrap();
+        let decision = Decision::ShareVersion {
+            path: object,
+            header: Box::new(*header),
+            recipient: Recipient::trusted_on_first_use(to_fay.card().clone()).allow_classical(),
+            terms: Terms::reading(),
+        };
+        let fay = hand(&mut vault, to_fay, decision).granted.unwrap().0;
+        put(&mut objects, &vault, "top/one", 0);
+        let (gus, decision) = share(X25519, "top", Past::Shared);
+        let mounted = hand(&mut vault, gus, decision);
+        put(&mut objects, &vault, "top/one", 0);
+        let taken = vault.decide(Decision::Revoke(vec![eric])).unwrap();
+        put(&mut objects, &vault, "top/one", 0);
+        vault.decide(Decision::Revoke(vec![fay])).unwrap();
+        let later = json!([hex(&bundle(&mounted)), hex(&bundle(&taken))]);
 
         let authorities = vault.header().authorities().list();
         let authorities: Vec<_> = authorities
@@ -120,7 +159,7 @@ fn grants() {
             let inputs = json!({ "entry": hex(entry.as_bytes()) });
             file.case(format!("entry {i}"), "entry", inputs, "ok");
         }
-        let names = ["anna", "bert", "carl", "dora"];
+        let names = ["anna", "bert", "carl", "dora", "eric", "fay", "gus"];
         for (name, member) in names.iter().zip(&members) {
             file.case(format!("letter to {name}"), "open", member.inputs(), "ok");
         }
@@ -239,6 +278,24 @@ fn grants() {
             let inputs = letter("anna", json!({ "letter": hex(&forged) }));
             file.case(format!("a letter: {what}"), "open", inputs, expect);
         }
+        for (who, at, forgeries) in [
+            ("eric", 4, &[Forgery::Name, Forgery::Kind][..]),
+            (
+                "fay",
+                5,
+                &[Forgery::Name, Forgery::Kind, Forgery::Commitment],
+            ),
+        ] {
+            for forgery in forgeries {
+                let to = &members[at];
+                let (name, record) = (&to.name, &to.letter);
+                let forged =
+                    forged(&to.identity, owner, &id, name, record, Some(*forgery)).unwrap();
+                let inputs = letter(who, json!({ "letter": hex(&forged) }));
+                let case = format!("a letter to {who}: {forgery:?} of another");
+                file.case(case, "open", inputs, "tampered");
+            }
+        }
 
         let entry = |i: &usize| json!({ "case": format!("entry {i}"), "field": "entry" });
         let chain = |entries: &[usize]| json!(entries.iter().map(entry).collect::<Vec<_>>());
@@ -312,6 +369,29 @@ fn grants() {
                 "dora",
                 chain(&[5, 6, 7, 8]),
                 all.clone(),
+                "ok",
+            ),
+            ("one object", "eric", chain(&[9]), json!([]), "ok"),
+            (
+                "a folder around one object is mounted",
+                "eric",
+                chain(&[9, 10, 11]),
+                later.clone(),
+                "ok",
+            ),
+            (
+                "his object is taken back",
+                "eric",
+                chain(&[9, 10, 11, 12]),
+                later.clone(),
+                "ok",
+            ),
+            ("one version", "fay", chain(&[10]), json!([]), "ok"),
+            (
+                "her version is taken back",
+                "fay",
+                chain(&[10, 11, 12, 13]),
+                json!([]),
                 "ok",
             ),
             (
@@ -404,7 +484,10 @@ fn grants() {
         let mut at = 0;
         let mut found = |name: &str| {
             at += 1;
-            let object = objects.iter().find(|(path, _)| *path == name).unwrap();
+            // The name, and which write of it.
+            let (name, nth) = name.split_once(' ').unwrap_or((name, "0"));
+            let mut writes = objects.iter().filter(|(path, _)| *path == name);
+            let object = writes.nth(nth.parse().unwrap()).unwrap();
             (at, hex(&object.1))
         };
         let five = [2, 3, 4, 5, 6];
@@ -456,7 +539,27 @@ fn grants() {
                 &[5, 6, 7, 8],
                 "ok",
             ),
+            ("eric", "top/one", "one", &[9], "ok"),
+            ("eric", "top/one 1", "one", &[9], "stale"),
+            ("eric", "top/one 1", "one", &[9, 10], "ok"),
+            ("eric", "top/one 1", "one", &[9, 10, 11], "ok"),
+            ("eric", "top/one 2", "one", &[9, 10], "stale"),
+            ("eric", "top/one 2", "one", &[9, 10, 11], "ok"),
+            ("eric", "top/one 3", "one", &[9, 10, 11, 12], "tampered"),
+            ("eric", "photos/fourth", "one", &[9], "tampered"),
+            ("eric", "top/one", "two", &[9], "tampered"),
+            ("fay", "top/one", "one", &[10], "ok"),
+            ("fay", "top/one 1", "one", &[10], "not_found"),
+            ("fay", "top/one 1", "one", &[10, 11], "not_found"),
+            ("gus", "top/one 3", "one", &[11, 12], "ok"),
         ] {
+            let all = if ["eric", "fay"].contains(&who) {
+                later.clone()
+            } else if who == "gus" {
+                json!([hex(&bundle(&taken))])
+            } else {
+                all.clone()
+            };
             let (number, object_bytes) = found(object);
             let inputs = letter(
                 who,

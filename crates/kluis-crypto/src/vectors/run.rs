@@ -569,8 +569,7 @@ fn chain(case: &Case<'_>) -> Result<Fields> {
             json!([
                 hex(grant.id.as_bytes()),
                 grant.to,
-                crate::tree::mount_text(grant.folder.as_ref()),
-                hex(grant.collection.as_bytes()),
+                scope(&grant.scope),
                 grant.filed,
                 hex(grant.statement.as_bytes()),
             ])
@@ -585,6 +584,16 @@ fn chain(case: &Case<'_>) -> Result<Fields> {
     ]))
 }
 
+/// Kind, path, and commitment of a version.
+fn scope(scope: &Scope) -> Value {
+    let path = crate::tree::mount_text(scope.path());
+    match scope {
+        Scope::Folder(_) => json!([0, path]),
+        Scope::Object(_) => json!([1, path]),
+        Scope::Version(_, commitment) => json!([2, path, hex(commitment)]),
+    }
+}
+
 fn collections(tree: &Tree) -> Value {
     let of_one = |c: &Collection| {
         let epochs: Vec<_> = c
@@ -596,7 +605,8 @@ fn collections(tree: &Tree) -> Value {
             })
             .collect();
         // Those that are mounted have the names of their folders.
-        let names = if c.mount.is_none() && c.closed.is_none() {
+        let is_top = c.mount.is_none() && c.closed.is_none();
+        let names = if is_top && tree.object().is_none() {
             &tree.name_key().expose_secret()[..]
         } else {
             &[]
@@ -631,7 +641,7 @@ fn share_fields(share: &Share) -> Fields {
     let tree = share.tree();
     out(&[
         ("id", hex(share.id().as_bytes())),
-        ("folder", json!(share.name())),
+        ("scope", scope(share.scope())),
         ("grantor", hex(share.grantor().fingerprint().as_bytes())),
         ("sequence", json!(share.head().sequence)),
         ("head", hex(share.head().hash.as_bytes())),
@@ -739,7 +749,7 @@ fn seal_names(case: &Case<'_>) -> Result<Fields> {
 
 fn open_names(case: &Case<'_>) -> Outcome {
     let long = case.paths("long");
-    let mut names = tree(case).names(None);
+    let mut names = tree(case).names(None).unwrap();
     let (mut path, mut here) = (Vec::new(), String::new());
     for stored in case.text("stored").split('/') {
         here.push_str(stored);

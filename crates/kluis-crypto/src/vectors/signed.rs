@@ -19,7 +19,7 @@ fn signed() {
             let mut terms = Terms::reading();
             terms.write = write;
             let decision = Decision::Share {
-                folder: Some(VaultPath::parse(folder).unwrap()),
+                scope: Scope::Folder(Some(VaultPath::parse(folder).unwrap())),
                 recipient: Recipient::trusted_on_first_use(identity.card().clone())
                     .allow_classical(),
                 terms,
