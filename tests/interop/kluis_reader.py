@@ -439,7 +439,7 @@ HEADER_REF = row(uint, octets(32))
 EPOCH = row(uint32, uint, uint, octets(32))
 TREE = row(text(1024), many(anything, 2, 3), uint,
            many(row(octets(16), text(), uint, uint32, maybe(row(uint)), many(EPOCH, 1, 65536),
-                    many(row(octets(32), uint32, uint32), 0, 65536)), 0, 65536))
+                    many(row(octets(32), uint32, uint32), 0, 65536), uint32), 0, 65536))
 TERMS = row(uint, uint, uint, text(1024))
 CONTACT = row(text(255), octets(), uint)
 LOCK = maybe(row(many(uint, 3, 3), octets(32)))
@@ -462,6 +462,7 @@ ACTIONS = {
     11: row(uint, octets(16), many(octets(32), 0, 65536), many(octets(32), 0, 65536)),
     12: row(uint, LINK),
     13: row(uint, octets(16)),
+    18: row(uint, octets(16), uint32),
 }
 
 
@@ -496,7 +497,7 @@ def is_control_free(x): return not any(unicodedata.category(c) == "Cc" for c in 
 class Collection:
     """`epochs` are [epoch, opened, orphan, CK]. `mount` is below the top of its tree."""
 
-    def __init__(self, id, mount, options, floor, closed, epochs, writers=()):
+    def __init__(self, id, mount, options, floor, closed, epochs, writers=(), lease=0):
         require(options <= 1, "an option is unknown", UnsupportedFormat)
         require(all(e[2] <= 1 for e in epochs), "a key's kind is unknown")
         self.id, self.mount, self.options, self.floor = id, parse_mount(mount), options, floor
@@ -505,6 +506,7 @@ class Collection:
                 "the keys of a collection are out of order")
         # Not so for what a folder took over, and where only orphans have a key.
         self.is_written = bool(self.chain) and self.closed is None
+        self.lease = lease
         self.writers = {}  # (key, from) to until, 0 for still
         for key, begin, until in writers:
             require(not self.writers or (key, begin) > max(self.writers), "writers are out of order")
@@ -582,7 +584,7 @@ class Tree:
         return epoch < collection.floor or any(c.floor > 0 for c in inner)
 
     def apply(self, sequence, action):
-        """Actions 1 (of a folder), 2, 4 and 11."""
+        """Actions 1 (of a folder), 2, 4, 11 and 18."""
         kind, cid = action[:2]
         if kind == 1:
             _, _, mount, options, nk, ck = action
@@ -596,6 +598,8 @@ class Tree:
             require(action[2] == last + 1, "an epoch does not follow the last one")
             collection.add(action[2], sequence, 0, action[3])
             collection.closed = None
+        elif kind == 18:
+            collection.lease = action[2]
         elif kind == 11:
             for keys in action[2:]:
                 require(keys == sorted(set(keys)), "writers are out of order")
@@ -1283,7 +1287,7 @@ class Share:
         for i, (audience, sealed) in enumerate(entry.parts):
             if audience == [2, label]:
                 actions = parse_actions(entry.part(notice, i, sealed))
-                require(all(action[0] in (4, 8, 9, 10, 11) for action in actions), "an action is not for holders of an object")
+                require(all(action[0] in (4, 8, 9, 10, 11, 18) for action in actions), "an action is not for holders of an object")
                 news += [(self.tree.at(()), action) for action in actions]
             if label:
                 continue
@@ -1293,7 +1297,7 @@ class Share:
             for ck in [e[3] for e in collection.chain if e[0] == audience[2]]:
                 key = kdf(ck, "notice", self.vault_id)
                 news += [(collection, action) for action in parse_actions(entry.part(key, i, sealed))]
-        require(label or all(action[0] in (1, 2, 4, 9, 10, 11) for _, action in news), "an action is not for holders")
+        require(label or all(action[0] in (1, 2, 4, 9, 10, 11, 18) for _, action in news), "an action is not for holders")
         self.filed = self.filed or [9, self.letter.statement_hash] in [action for _, action in news]
         require(self.filed, "the ledger does not hold this grant", AccessDenied)
         for collection, action in news:
@@ -1316,7 +1320,7 @@ class Share:
                     added = [key for key in added if not known.still_writes(key)]
                     removed = [key for key in removed if known.still_writes(key)]
                 self.tree.apply(entry.sequence, [*action[:2], added, removed])
-            elif action[0] == 4 or action[0] == 2 and not (known and known.chain[-1][0] >= action[2]):
+            elif action[0] in (4, 18) or action[0] == 2 and not (known and known.chain[-1][0] >= action[2]):
                 self.tree.apply(entry.sequence, action)
         self.head = [entry.sequence, entry.hash]
 

@@ -101,6 +101,8 @@ pub struct Collection {
     pub(crate) epochs: Vec<Epoch>,
     /// Who may write, in a signed vault.
     pub(crate) writers: Arc<Writers>,
+    /// Seconds after the newest entry of the ledger in which writers go on.
+    pub(crate) lease: Option<u32>,
 }
 
 impl Collection {
@@ -135,6 +137,7 @@ impl Collection {
                 key,
             }],
             writers: Arc::default(),
+            lease: None,
         }
     }
 
@@ -189,6 +192,13 @@ impl Collection {
     /// The sequence of the entry that mounted it.
     pub(crate) fn opened(&self) -> u64 {
         self.epochs.first().map_or(0, |epoch| epoch.opened)
+    }
+
+    /// The time from which nothing is written, if no entry comes that is newer than one
+    /// of this time; in microseconds.
+    pub(crate) fn lease_ends(&self, newest: u64) -> Option<u64> {
+        let lease = u64::from(self.lease?) * 1_000_000;
+        Some(newest.saturating_add(lease))
     }
 
     /// Its id.

@@ -83,7 +83,7 @@ pub use kit::RecoveryKit;
 pub use layout::{
     CHUNK_LENGTH, GROUP_CHUNKS, HEADER_LENGTH, LEAF_LENGTH, Layout, SEALED_CHUNK_LENGTH, TAG_LENGTH,
 };
-pub use ledger::{Appended, Decision, Entry, GrantPeriod, History, Ledger, LinkPeriod};
+pub use ledger::{Appended, Decision, Entry, GrantPeriod, History, Ledger, LinkPeriod, MIN_LEASE};
 pub use link::{LinkFragment, LinkObject, LinkRecord, LinkTerms, NewLink, OpenedLink, SealedLink};
 pub use name::{DecodedSegment, FolderNames, StoredPath, StoredSegment, VaultPath, objects_prefix};
 pub use object::{Filler, Metadata, Mtime, Opener, Sealer};

@@ -364,6 +364,14 @@ impl Tree {
                 collection.floor = floor;
                 Ok(())
             }
+            Action::Lease {
+                collection,
+                seconds,
+            } => {
+                let collection = self.get_mut(&collection).ok_or(Error::Tampered)?;
+                collection.lease = seconds;
+                Ok(())
+            }
             Action::Writers {
                 collection,
                 added,
@@ -422,6 +430,11 @@ impl Tree {
         std::iter::once(None)
             .chain(folders)
             .filter_map(move |mount| at(&mount))
+    }
+
+    /// The collection that is mounted nearest above a folder.
+    pub(crate) fn written_at(&self, folder: &VaultPath) -> Option<&Collection> {
+        self.on_the_way(folder).last()
     }
 
     /// The collection that a new object belongs to.
@@ -529,6 +542,21 @@ impl Tree {
     /// sign of tampering.
     pub(crate) fn is_partial(&self) -> bool {
         self.past == Past::HeldBack
+    }
+
+    /// Whether a writer may go on who knows nothing of the owner that is newer than an
+    /// entry of this time, both times in microseconds since 1970.
+    ///
+    /// # Errors
+    /// `AccessDenied` where nothing can be written there, or the lease is over.
+    pub fn check_lease(&self, path: &VaultPath, newest: u64, now: u64) -> Result<()> {
+        let lease = self.writer(path)?.0.collection.lease_ends(newest);
+        if lease.is_some_and(|end| now > end) {
+            return Err(Error::AccessDenied(
+                "the owner's newest decision that the store shows is older than a writer may go by here; try again when a client of the owner has renewed it",
+            ));
+        }
+        Ok(())
     }
 
     /// Whether new objects at this path are padded.
@@ -759,6 +787,7 @@ impl Tree {
                 key: ContentKey::init_with(|out| *out = *key.expose_secret()),
             }],
             writers: Arc::new(collection.writers.within(write.epoch()..=write.epoch())),
+            lease: None,
         })?;
         Ok(tree)
     }
@@ -853,9 +882,9 @@ pub(crate) fn read_name_key(from: &mut Reader<'_>) -> Result<NameKey> {
 }
 
 /// `[id, mount, options, floor, closed, [[epoch, opened, orphan, CK], …], [[signing key,
-/// from, until], …]]`
+/// from, until], …], lease]`
 pub(crate) fn write_collection(collection: &Collection, to: &mut Writer) {
-    to.array(7)
+    to.array(8)
         .bytes(collection.id.as_bytes())
         .text(mount_text(collection.mount.as_ref()));
     write_options(collection, to);
@@ -875,10 +904,11 @@ pub(crate) fn write_collection(collection: &Collection, to: &mut Writer) {
         to.array(3).bytes(key).uint((*from).into());
         to.uint(until.unwrap_or(0).into());
     }
+    to.uint(collection.lease.unwrap_or(0).into());
 }
 
 pub(crate) fn read_collection(from: &mut Reader<'_>) -> Result<Collection> {
-    from.array(7)?;
+    from.array(8)?;
     let id = CollectionId(*from.fixed()?);
     let mount = read_mount(from)?;
     let padded = read_options(from)?;
@@ -915,6 +945,7 @@ pub(crate) fn read_collection(from: &mut Reader<'_>) -> Result<Collection> {
     if !writers.is_sound() {
         return Err(Error::Tampered);
     }
+    let lease = from.uint_u32()?;
     Ok(Collection {
         id,
         mount,
@@ -923,6 +954,7 @@ pub(crate) fn read_collection(from: &mut Reader<'_>) -> Result<Collection> {
         closed,
         epochs,
         writers: Arc::new(writers),
+        lease: (lease > 0).then_some(lease),
     })
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Member {
     /// Those that were taken back.
     pub(crate) ended: Vec<Received>,
     pub(crate) head: Position,
+    /// When that entry was written.
+    pub(crate) written: u64,
 }
 
 /// An object, or where one would be.
@@ -167,6 +169,29 @@ impl Control {
             Access::Member(member) => member.head,
             Access::Link(linked) => linked.opened.head(),
         }
+    }
+
+    /// When the newest entry was written.
+    fn written(&self) -> u64 {
+        match &self.access {
+            Access::Owner(owner) => owner.ledger.written(),
+            Access::Member(member) => member.written,
+            // Nobody writes by a link.
+            Access::Link(_) => 0,
+        }
+    }
+
+    /// Where an object is that will be written by who may still go on.
+    ///
+    /// # Errors
+    /// `AccessDenied` also where the lease is over; otherwise as `locate_to_write`.
+    pub(crate) fn locate_leased(&self, text: &str) -> Result<Located<'_>> {
+        let located = self.locate_to_write(text)?;
+        located
+            .tree
+            .check_lease(&located.path, self.written(), now())
+            .map_err(|error| Error::core(error, text))?;
+        Ok(located)
     }
 
     /// Whether an entry is owed that the owner's client has to append.

@@ -516,6 +516,12 @@ impl FetchedLedger {
         self.head
     }
 
+    /// When it was written.
+    pub(crate) fn written(&self) -> u64 {
+        let head = self.entries.iter().find(|e| e.position() == self.head);
+        head.map_or(0, Entry::written)
+    }
+
     /// The entries of the chain behind one that is known, in ascending order, for who
     /// cannot read snapshots.
     ///

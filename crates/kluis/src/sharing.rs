@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// The longest bundle of letters.
 pub(crate) const MAX_BUNDLE: usize = 64 << 20;
@@ -564,6 +564,23 @@ impl Vault {
         })
     }
 
+    /// Bounds how long a store can keep writers in the past: from now on whoever writes to
+    /// a shared folder, or to anything in the vault, stops where the newest entry of the
+    /// ledger is older than this by their clock, and goes on when the owner's client, which
+    /// adds an entry at half of the time when it writes or is opened, has renewed it. `None`
+    /// ends that.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a folder that was never shared and for less than a minute;
+    /// otherwise as [`share`](Self::share).
+    pub async fn set_lease(&self, folder: Option<&str>, lease: Option<Duration>) -> Result<()> {
+        let folder = folder.map(path).transpose()?;
+        let seconds = lease.map(|lease| u32::try_from(lease.as_secs()).unwrap_or(u32::MAX));
+        self.decide(Decision::Lease { folder, seconds })
+            .await
+            .map(drop)
+    }
+
     /// The grants in force, in the order in which they were given.
     ///
     /// # Errors
@@ -883,6 +900,7 @@ pub(crate) async fn open(
             shares,
             ended,
             head: fetched.head(),
+            written: fetched.written(),
         })),
     })
 }

@@ -140,7 +140,7 @@ impl Vault {
         let metadata = object::to_metadata(&options)?;
         let control = self.fresh_control().await?;
         let core = |error| Error::core(error, text);
-        let located = control.locate_to_write(text)?;
+        let located = control.locate_leased(text)?;
         let place = located.store_path(text)?;
         let padded = located.tree.is_padded(&located.path).map_err(core)?;
         let version = self.next_version();

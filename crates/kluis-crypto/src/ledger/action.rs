@@ -55,6 +55,11 @@ pub(crate) enum Action {
     Link(Box<LinkRecord>),
     /// It is withdrawn.
     Withdraw(LinkId),
+    /// How long writers of a collection go on behind the newest entry.
+    Lease {
+        collection: CollectionId,
+        seconds: Option<u32>,
+    },
 }
 
 /// What the owner has decided so far.
@@ -250,6 +255,13 @@ impl Record for Actions {
                     to.array(3).uint(10).bytes(collection.as_bytes());
                     to.bytes(bundle.as_ref().map_or(&[], |hash| hash.as_bytes()));
                 }
+                Action::Lease {
+                    collection,
+                    seconds,
+                } => {
+                    to.array(3).uint(18).bytes(collection.as_bytes());
+                    to.uint(seconds.unwrap_or(0).into());
+                }
                 Action::Writers {
                     collection,
                     added,
@@ -315,7 +327,15 @@ impl Record for Actions {
                 },
                 (12, 2) => Action::Link(Box::new(LinkRecord::read(from)?)),
                 (13, 2) => Action::Withdraw(LinkId(*from.fixed()?)),
-                (1..=13, _) => return Err(Error::Tampered),
+                (18, 3) => {
+                    let collection = CollectionId(*from.fixed()?);
+                    let seconds = from.uint_u32()?;
+                    Action::Lease {
+                        collection,
+                        seconds: (seconds > 0).then_some(seconds),
+                    }
+                }
+                (1..=13 | 18, _) => return Err(Error::Tampered),
                 _ => return Err(Error::UnsupportedFormat("action in the ledger")),
             });
         }

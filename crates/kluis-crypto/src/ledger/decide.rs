@@ -66,7 +66,18 @@ pub enum Decision {
     },
     /// Links are withdrawn: new epochs wherever they led.
     Withdraw(Vec<LinkId>),
+    /// Writers of a shared folder, or of the whole vault, stop where the newest entry is
+    /// older than this, or never.
+    Lease {
+        /// None for the whole vault.
+        folder: Option<VaultPath>,
+        /// From [`MIN_LEASE`] on.
+        seconds: Option<u32>,
+    },
 }
+
+/// Shortest lease in seconds: the owner's client renews it at half of it.
+pub const MIN_LEASE: u32 = 60;
 
 /// An entry, and what has to lie in the store before it is claimed.
 #[derive(Debug)]
@@ -168,6 +179,10 @@ impl Ledger {
                 for collection in collections {
                     draft.raise_floor(collection)?;
                 }
+                None
+            }
+            Decision::Lease { folder, seconds } => {
+                draft.lease(folder.as_ref(), seconds, &closing)?;
                 None
             }
             Decision::Link {
@@ -309,6 +324,7 @@ impl Draft<'_> {
         let padded = self
             .tree()
             .is_padded(&VaultPath::join(Some(folder), folder))?;
+        let inherited = self.tree().written_at(folder).and_then(|outer| outer.lease);
         let collection = Collection::make(Some(folder.clone()), padded)?;
         let id = collection.id;
         self.decide(Action::Collection(None, collection))?;
@@ -340,7 +356,7 @@ impl Draft<'_> {
                 self.moved.insert(path.clone(), (before.id, epoch.number));
             }
         }
-        Ok(())
+        self.lease_of(id, inherited, closing)
     }
 
     fn has_members(&self, collection: CollectionId) -> bool {
@@ -419,6 +435,50 @@ impl Draft<'_> {
             self.decide(Action::Withdraw(*id))?;
         }
         Ok(closing)
+    }
+
+    /// A lease of a folder is that of what is mounted in it.
+    fn lease(
+        &mut self,
+        folder: Option<&VaultPath>,
+        seconds: Option<u32>,
+        closing: &BTreeSet<CollectionId>,
+    ) -> Result<()> {
+        if seconds.is_some_and(|seconds| seconds < MIN_LEASE) {
+            return Err(Error::invalid("a lease takes at least 60 seconds"));
+        }
+        if self.tree().mounted(folder).is_none() {
+            return Err(Error::invalid(
+                "only a folder that was shared has writers of its own; share it first",
+            ));
+        }
+        for collection in self.reached(&Scope::Folder(folder.cloned()))? {
+            self.lease_of(collection, seconds, closing)?;
+        }
+        Ok(())
+    }
+
+    fn lease_of(
+        &mut self,
+        id: CollectionId,
+        seconds: Option<u32>,
+        closing: &BTreeSet<CollectionId>,
+    ) -> Result<()> {
+        let collection = self.tree().get(&id).ok_or(Error::Tampered)?;
+        if collection.lease == seconds {
+            return Ok(());
+        }
+        let above = self.tree().around(collection).map(Collection::id);
+        let audiences = above.chain([id]).collect();
+        let action = Action::Lease {
+            collection: id,
+            seconds,
+        };
+        self.tell_readers(&audiences, closing, &action);
+        if !closing.contains(&id) {
+            self.tell_objects(id, &action);
+        }
+        self.decide(action)
     }
 
     fn raise_floor(&mut self, id: CollectionId) -> Result<()> {
@@ -795,6 +855,13 @@ fn copy(action: &Action) -> Action {
         Action::Closed { collection, bundle } => Action::Closed {
             collection: *collection,
             bundle: *bundle,
+        },
+        Action::Lease {
+            collection,
+            seconds,
+        } => Action::Lease {
+            collection: *collection,
+            seconds: *seconds,
         },
         Action::Writers {
             collection,

@@ -494,6 +494,70 @@ fn an_object_is_followed_through_mounts_around_it_and_revocations() {
     ]);
 }
 
+/// L02, the lease: writers stop a time after the newest entry that they are shown, and
+/// the owner's client adds one at half of it.
+#[test]
+fn writers_go_on_as_long_as_the_lease_lasts() {
+    let mut world = World::new();
+    world.share("a", 0, Past::Shared);
+    let lease = |of: &'static str, seconds| Decision::Lease {
+        folder: folder(of),
+        seconds,
+    };
+    let set = |world: &mut World, decision| {
+        let ledger = world.vault.ledger();
+        let now = 10_000_000;
+        let next = ledger.next(world.vault.header(), &world.vault.secrets, now, decision)?;
+        for member in &mut world.members {
+            member.follow(&next.entry, &next.records);
+        }
+        world.vault.entries.push(next.entry.clone());
+        Ok::<_, Error>(next.entry.written())
+    };
+    // Not of a folder that nobody else writes to, and not shorter than clocks differ.
+    for refused in [
+        lease("b", Some(600)),
+        lease("a", Some(59)),
+        lease("a", Some(0)),
+    ] {
+        let found = set(&mut world, refused);
+        assert!(matches!(found, Err(Error::InvalidInput(_))), "{found:?}");
+    }
+    let newest = set(&mut world, lease("a", Some(600))).unwrap();
+    let at = |seconds: u64| newest + seconds * 1_000_000;
+    let may_write = |world: &World, seconds: u64| {
+        let theirs = world.members[0].share.tree();
+        let ledger = world.vault.ledger();
+        let written = ledger.written();
+        let check = |tree: &Tree, path: &VaultPath| tree.check_lease(path, written, at(seconds));
+        let found = [
+            check(theirs, &path("x")),
+            check(ledger.tree(), &path("a/x")),
+            check(ledger.tree(), &path("elsewhere")),
+        ];
+        assert_eq!(found[2], Ok(()), "no lease there");
+        assert_eq!(found[0], found[1]);
+        found[0].is_ok()
+    };
+    let owes = |world: &World, seconds: u64| {
+        let (header, secrets) = (world.vault.header(), &world.vault.secrets);
+        world.vault.ledger().is_behind(header, secrets, at(seconds))
+    };
+    assert!(may_write(&world, 0) && may_write(&world, 600) && !may_write(&world, 601));
+    assert!(!owes(&world, 300) && owes(&world, 301));
+    // A folder in it that is mounted later has it too, and who gets a letter.
+    world.share("a/b", 1, Past::Shared);
+    let inner = world.members[1].share.tree();
+    assert!(inner.check_lease(&path("x"), newest, at(601)).is_err());
+    let outer = world.members[0].share.tree();
+    assert!(outer.check_lease(&path("b/x"), newest, at(601)).is_err());
+    // Its end is told as well.
+    set(&mut world, lease("a", None)).unwrap();
+    assert!(may_write(&world, 100_000) && !owes(&world, 100_000));
+    let inner = world.members[1].share.tree();
+    assert_eq!(inner.check_lease(&path("x"), newest, at(601)), Ok(()));
+}
+
 /// The ledger with entries outside its chain.
 fn with_orphans(vault: &Vault, orphans: &[&Entry]) -> Ledger {
     let head = vault.head().position();

@@ -20,7 +20,7 @@ use crate::secret::secret_key;
 use crate::tree::{Scope, Tree};
 use crate::{CollectionId, Error, GrantId, LinkId, Position, RecordHash, Result, VaultId};
 pub(crate) use action::{Action, Actions, State};
-pub use decide::{Appended, Decision};
+pub use decide::{Appended, Decision, MIN_LEASE};
 use std::collections::{BTreeMap, BTreeSet};
 use zeroize::Zeroizing;
 
@@ -292,6 +292,11 @@ impl Entry {
         (body.written, body.previous, body.header, &body.settled)
     }
 
+    /// When it was written, in microseconds since 1970, by the clock of who wrote it.
+    pub fn written(&self) -> u64 {
+        self.body.written
+    }
+
     /// The hash of the entry before it.
     pub fn previous(&self) -> Option<RecordHash> {
         self.body.previous
@@ -414,7 +419,10 @@ impl Entry {
                     Action::Closed { collection, .. } if collection != *id => {
                         return Err(Error::Tampered);
                     }
-                    Action::Floor { .. } | Action::Filed(_) | Action::Closed { .. } => Some(action),
+                    Action::Floor { .. }
+                    | Action::Lease { .. }
+                    | Action::Filed(_)
+                    | Action::Closed { .. } => Some(action),
                     Action::Revoke(_) if holder.is_some() => Some(action),
                     _ => return Err(Error::Tampered),
                 };
@@ -537,6 +545,8 @@ fn owner_part(
 #[derive(Debug)]
 pub struct Ledger {
     head: Position,
+    /// When the newest entry was written.
+    written: u64,
     /// The entries that were read, from the last snapshot to the head.
     chain: Vec<Position>,
     header: Option<Position>,
@@ -678,6 +688,7 @@ impl Ledger {
 
         let mut ledger = Self {
             head,
+            written: chain.first().map_or(0, Entry::written),
             chain: chain.iter().rev().map(|entry| entry.position).collect(),
             header: None,
             generation: 0,
@@ -855,7 +866,7 @@ impl Ledger {
     /// Whether the ledger is behind the header: it does not name it, or the
     /// epochs of its root key are not opened; or behind an entry outside its chain,
     /// whose closings are to be decided again; or a grant has ended by the clock of
-    /// the caller, in microseconds since 1970. Then an entry has to be appended.
+    /// the caller, in microseconds since 1970, or a lease is half over. Then an entry has to be appended.
     pub fn is_behind(&self, header: &Header, secrets: &VaultSecrets, now: u64) -> bool {
         let named = match self.header {
             Some(named) => named == header.position(),
@@ -867,12 +878,20 @@ impl Ledger {
             || self.orphans.values().any(Closings::are_owed)
             || self.ended_grants(now).next().is_some()
             || self.ended_links(now).next().is_some()
+            || self.owes_a_lease(now)
     }
 
     /// Links whose time is over.
     fn ended_links(&self, now: u64) -> impl Iterator<Item = &LinkRecord> {
         let ended = move |link: &&LinkRecord| link.terms.not_after.is_some_and(|end| end < now);
         self.state.links.values().filter(ended)
+    }
+
+    /// Whether half the time is over in which writers go on without a newer entry.
+    fn owes_a_lease(&self, now: u64) -> bool {
+        let leases = self.state.tree.written().filter_map(|c| c.lease);
+        let shortest = leases.min().map(|seconds| u64::from(seconds) * 500_000);
+        shortest.is_some_and(|half| now > self.written.saturating_add(half))
     }
 
     /// Grants whose time is over.
@@ -884,6 +903,11 @@ impl Ledger {
     /// The newest entry.
     pub fn head(&self) -> Position {
         self.head
+    }
+
+    /// When the newest entry was written, in microseconds since 1970.
+    pub fn written(&self) -> u64 {
+        self.written
     }
 
     /// Whether another entry than this one stands at its sequence, as far as the
@@ -1026,6 +1050,7 @@ impl Ledger {
         tree.set_head(sequence);
         Self {
             head: Position { sequence, hash },
+            written: 0,
             chain: Vec::new(),
             header: None,
             generation: 0,

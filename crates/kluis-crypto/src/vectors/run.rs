@@ -784,6 +784,7 @@ fn object(case: &Case<'_>) -> Result<Fields> {
         floor: case.get("floor").map_or(0, |floor| floor.as_u64().unwrap()) as u32,
         epochs: epochs.collect(),
         writers: Arc::default(),
+        lease: None,
     };
     let ledger = Ledger::of_one(collection, case.number("ledger_sequence"));
     let path = VaultPath::parse(case.text("path"))?;
