@@ -176,7 +176,9 @@ pub(crate) struct TermsMessage<'a> {
 pub(crate) struct AccessMessage<'a> {
     pub(crate) id: String,
     pub(crate) to: &'a str,
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) fingerprint: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub(crate) suite: &'a str,
     pub(crate) kind: &'a str,
     /// Empty for the whole vault.

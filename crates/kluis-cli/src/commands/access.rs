@@ -8,7 +8,7 @@ use crate::exit::{Failure, Result};
 use crate::json::AccessMessage;
 use crate::session::Session;
 use crate::terminal::{Message, Output, rfc3339, sanitize};
-use kluis::{AccessPeriod, Past};
+use kluis::{AccessPeriod, LinkPeriod, Past};
 use std::time::{Duration, SystemTime};
 
 /// The columns of the table and of CSV, in this order.
@@ -57,21 +57,32 @@ pub(super) async fn access(session: &Session, args: Access) -> Result<()> {
     let opened = session.open_for(&path).await?;
     let statement = opened.vault.access(path.prefix()).await?;
     let found: Vec<_> = statement.between(span.0, span.1).collect();
+    let by_link = |period: &&LinkPeriod| {
+        let (begin, end) = period.span();
+        begin <= span.1 && end.is_none_or(|end| end >= span.0)
+    };
+    let links: Vec<_> = statement.links.iter().filter(by_link).collect();
     let mut out = Output::new();
     if session.terminal.json() {
         for period in &found {
             out.message(&Message::Access(Box::new(message(period))))?;
+        }
+        for period in &links {
+            out.message(&Message::Access(Box::new(link_message(period))))?;
         }
         out.message(&Message::Statement {
             path: &path.path,
             from: rfc3339(span.0),
             until: rfc3339(span.1),
             ledger: statement.ledger,
-            items: found.len(),
+            items: found.len() + links.len(),
         })?;
         return out.finish();
     }
-    let rows: Vec<_> = found.iter().map(|period| row(period)).collect();
+    let grants = found.iter().map(|period| row(period));
+    let rows: Vec<_> = grants
+        .chain(links.iter().map(|period| link_row(period)))
+        .collect();
     if args.csv {
         // RFC 4180: lines end in CR LF, the first names the columns.
         for row in [COLUMNS.map(str::to_owned)].iter().chain(&rows) {
@@ -133,6 +144,52 @@ fn row(period: &AccessPeriod) -> [String; 14] {
         suite_name(grant.suite).to_owned(),
         grant.terms.purpose.clone(),
     ]
+}
+
+/// Whom a link is for is not known: whoever has it.
+const ANYBODY: &str = "whoever has the link";
+
+fn link_row(period: &LinkPeriod) -> [String; 14] {
+    let link = &period.link;
+    let at = |time: Option<SystemTime>| time.and_then(rfc3339).unwrap_or_default();
+    [
+        ANYBODY.to_owned(),
+        String::new(),
+        "link".to_owned(),
+        format!(":{}", link.folder.as_deref().unwrap_or_default()),
+        "read".to_owned(),
+        at(Some(period.span().0)),
+        link.terms.not_after.and_then(written).unwrap_or_default(),
+        at(Some(link.made)),
+        link.filed.to_string(),
+        at(period.ended),
+        period.ended_by.map_or_else(String::new, |n| n.to_string()),
+        BY.to_owned(),
+        String::new(),
+        link.terms.purpose.clone(),
+    ]
+}
+
+fn link_message(period: &LinkPeriod) -> AccessMessage<'_> {
+    let link = &period.link;
+    AccessMessage {
+        id: link.id.to_string(),
+        to: ANYBODY,
+        fingerprint: String::new(),
+        suite: "",
+        kind: "link",
+        path: link.folder.as_deref().unwrap_or_default(),
+        write: false,
+        past: true,
+        from: rfc3339(period.span().0),
+        until: link.terms.not_after.and_then(written),
+        given: rfc3339(link.made),
+        given_by_entry: link.filed,
+        ended: period.ended.and_then(rfc3339),
+        ended_by_entry: period.ended_by,
+        by: BY,
+        purpose: &link.terms.purpose,
+    }
 }
 
 fn message(period: &AccessPeriod) -> AccessMessage<'_> {

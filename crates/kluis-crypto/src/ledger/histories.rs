@@ -8,7 +8,9 @@ use crate::contact::{Contact, Recipient};
 use crate::grant::{Share, Terms};
 use crate::testing::{Vault, phrase};
 use crate::tree::{Past, Scope, Tree};
-use crate::{CollectionId, Entry, Error, GrantId, Identity, IdentitySuite, Result, VaultPath};
+use crate::{
+    CollectionId, Entry, Error, GrantId, Identity, IdentitySuite, Result, Suite, VaultPath,
+};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -636,4 +638,31 @@ fn mounts_and_revocations_of_orphans() {
     assert_eq!(ledger.tree().collections().count(), 3);
     assert!(ledger.tree().mounted(folder("d").as_ref()).is_none());
     assert_eq!(number(&ledger), 2);
+}
+
+/// Who dies before the claim of his entry leaves a mount that nobody else knows, and its
+/// writers.
+#[test]
+fn mounts_of_orphans_in_a_signed_vault() {
+    let mut vault = Vault::make_in(Suite::V2, false, &phrase(1));
+    let card = Identity::make(IdentitySuite::XWing, 1)
+        .unwrap()
+        .card()
+        .clone();
+    let mut terms = Terms::reading();
+    terms.write = true;
+    let decision = Decision::Share {
+        scope: Scope::Folder(folder("a")),
+        recipient: Recipient::trusted_on_first_use(card),
+        terms,
+    };
+    let ledger = vault.ledger();
+    let lost = ledger.next(vault.header(), &vault.secrets, 9, decision);
+    let lost = lost.unwrap().entry;
+    vault.append();
+    let ledger = with_orphans(&vault, &[&lost]);
+    let orphan = ledger.tree().collections().find(|c| c.mount.is_some());
+    let owner = *vault.secrets.identity().card().signing_key();
+    assert!(orphan.unwrap().writers.may_write(&owner, 1));
+    assert!(ledger.tree().mounted(folder("a").as_ref()).is_none());
 }

@@ -22,6 +22,7 @@ use crate::{CollectionId, Error, GrantId, LinkId, Position, RecordHash, Result, 
 pub(crate) use action::{Action, Actions, State};
 pub use decide::{Appended, Decision, MIN_LEASE};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 secret_key! {
@@ -848,8 +849,18 @@ impl Ledger {
                         mounted.insert(id);
                     }
                 }
-                Action::Writers { collection, .. } if mounted.contains(&collection) => {
-                    self.state.tree.apply(action, opened)?;
+                Action::Writers {
+                    collection, added, ..
+                } if mounted.contains(&collection) => {
+                    // All its epochs are orphans.
+                    if let Some(known) = self.state.tree.get_mut(&collection)
+                        && let Some(first) = known.epochs.first().map(|epoch| epoch.number)
+                    {
+                        let writers = Arc::make_mut(&mut known.writers);
+                        for key in added {
+                            let _ = writers.add(key, first);
+                        }
+                    }
                 }
                 Action::Revoke(grant) if self.state.grants.contains_key(&grant) => {
                     closings.revoked.push(grant);
