@@ -48,6 +48,11 @@ def the_story_of_a_link(w):
     assert listed.keys() == {"message_type", "state", "id", "path", "presigned", "password", "purpose", "made"} | (
         {"until"} if signed else set()), listed
     assert (listed["id"], listed["path"], listed["presigned"]) == (link, "photos", signed)
+    # Whoever has it has access, by the statement too.
+    access, statement = w.kluis("access", "photos/old.jpg", "--json").json()
+    assert (access["id"], access["kind"], access["path"], access["write"]) == (link, "link", "photos", False), access
+    assert statement["items"] == 1
+    assert "whoever has the link,,link,:photos,read" in w.kluis("access", "--csv").out
     # Everything in it, nothing beside it, by the argument or by stdin.
     golden(carol(w, "get", url), err="kluis: copied 3 files (273 B)")
     carol(w, "get", "-", "out/deep", stdin=url.encode() + b"\n")
