@@ -1296,7 +1296,8 @@ class Share:
                 continue
             for ck in [e[3] for e in collection.chain if e[0] == audience[2]]:
                 key = kdf(ck, "notice", self.vault_id)
-                news += [(collection, action) for action in parse_actions(entry.part(key, i, sealed))]
+                is_last = audience[2] == collection.chain[-1][0]  # who came with the entry that closes it has the next
+                news += [(collection, action) for action in parse_actions(entry.part(key, i, sealed)) if action[0] != 10 or is_last]
         require(label or all(action[0] in (1, 2, 4, 9, 10, 11, 18) for _, action in news), "an action is not for holders")
         self.filed = self.filed or [9, self.letter.statement_hash] in [action for _, action in news]
         require(self.filed, "the ledger does not hold this grant", AccessDenied)

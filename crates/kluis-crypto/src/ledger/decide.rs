@@ -289,10 +289,15 @@ impl Draft<'_> {
             withdrawn.insert(ended.id);
             closing.extend(self.reached(&Scope::Folder(ended.folder.clone()))?);
         }
+        // More may have come into their reach than an orphan knew of.
         for grant in revoked {
+            let scope = self.state.grants.get(&grant).map(|g| g.scope.clone());
+            closing.extend(self.reached(&scope.ok_or(Error::Tampered)?)?);
             self.take_back(grant)?;
         }
         for link in withdrawn {
+            let folder = self.state.links.get(&link).map(|l| l.folder.clone());
+            closing.extend(self.reached(&Scope::Folder(folder.ok_or(Error::Tampered)?))?);
             self.decide(Action::Withdraw(link))?;
         }
         Ok(closing)

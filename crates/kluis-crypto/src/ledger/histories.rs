@@ -666,3 +666,37 @@ fn mounts_of_orphans_in_a_signed_vault() {
     assert!(orphan.unwrap().writers.may_write(&owner, 1));
     assert!(ledger.tree().mounted(folder("a").as_ref()).is_none());
 }
+
+/// The entry that gives somebody access may end another's as well, by which the epoch
+/// before is closed.
+#[test]
+fn who_comes_with_the_entry_that_closes_an_epoch_stays() {
+    let mut vault = Vault::make(false, &phrase(1));
+    let people = [1, 2].map(|now| Identity::make(IdentitySuite::XWing, now).unwrap());
+    let share = |n: usize, not_after| {
+        let mut terms = Terms::reading();
+        terms.not_after = not_after;
+        Decision::Share {
+            scope: Scope::Folder(folder("a")),
+            recipient: Recipient::trusted_on_first_use(people[n].card().clone()),
+            terms,
+        }
+    };
+    vault.decide(share(0, Some(5_000))).unwrap();
+    let ledger = vault.ledger();
+    let next = ledger.next(vault.header(), &vault.secrets, 10_000, share(1, None));
+    let next = next.unwrap();
+    let (_, name) = next.granted.unwrap();
+    let letter = next.records.iter().find(|(path, _)| *path == name.path());
+    let id = vault.secrets.vault();
+    let mut hers = Share::open(&people[1], &id, &name, &letter.unwrap().1).unwrap();
+    hers.follow(&next.entry).unwrap();
+    assert!(!hers.is_closed());
+    assert_eq!(hers.awaited(), None);
+    let number = |tree: &Tree, at: &str| tree.writer(&path(at)).unwrap().1.number;
+    vault.entries.push(next.entry);
+    assert_eq!(
+        number(hers.tree(), "x"),
+        number(vault.ledger().tree(), "a/x")
+    );
+}

@@ -362,15 +362,17 @@ impl Entry {
                     collection.and_then(|collection| {
                         let mut epochs = collection.epochs.iter();
                         let epoch = epochs.find(|e| e.number == *number && !e.orphan)?;
-                        Some((collection, notice_key(epoch.key.expose_secret(), vault)))
+                        let key = notice_key(epoch.key.expose_secret(), vault);
+                        let is_last = collection.last().is_some_and(|e| e.number == *number);
+                        Some((collection, key, is_last))
                     })
                 }
                 (Audience::Holders(label), Some(holder)) if *label == holder.label => {
-                    Some((holder.collection, holder.key.duplicate()))
+                    Some((holder.collection, holder.key.duplicate(), true))
                 }
                 _ => None,
             };
-            let Some((collection, key)) = found else {
+            let Some((collection, key, is_last)) = found else {
                 continue;
             };
             let id = &collection.id;
@@ -420,10 +422,9 @@ impl Entry {
                     Action::Closed { collection, .. } if collection != *id => {
                         return Err(Error::Tampered);
                     }
-                    Action::Floor { .. }
-                    | Action::Lease { .. }
-                    | Action::Filed(_)
-                    | Action::Closed { .. } => Some(action),
+                    // Who came with the entry that closes it has the next one.
+                    Action::Closed { .. } => is_last.then_some(action),
+                    Action::Floor { .. } | Action::Lease { .. } | Action::Filed(_) => Some(action),
                     Action::Revoke(_) if holder.is_some() => Some(action),
                     _ => return Err(Error::Tampered),
                 };
