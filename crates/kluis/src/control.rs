@@ -12,7 +12,7 @@ use crate::clock::now;
 use crate::{Error, Result};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, try_join_all};
-use futures_util::{FutureExt, StreamExt, TryStreamExt, try_join};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, join, try_join};
 use kluis_crypto::{
     Appended, Decision, Entry, GrantId, Header, Ledger, LetterName, LinkId, LinkObject, LinkRecord,
     OpenedLink, Position, RecordHash, SealedLink, VaultId, VaultSecrets,
@@ -251,13 +251,15 @@ impl Found {
     /// `NoVault`; `UntrustedIdentity` where another vault than `expected` lies
     /// here, or two vaults; `Tampered` where no copy is good.
     pub(crate) async fn load(store: &Backend, expected: Option<VaultId>) -> Result<Self> {
-        let (first, second, header_names, ledger_names) = try_join!(
+        let (first, second, header_names, ledger_names) = join!(
             Copy::read(store, COPIES[0], expected),
             Copy::read(store, COPIES[1], expected),
             ChainNames::list(store, Chain::Headers),
             ChainNames::list(store, Chain::Ledger),
-        )?;
-        let copies = [first, second];
+        );
+        // What a store says to who has no access is plain of an object, not of a list.
+        let copies = [first?, second?];
+        let (header_names, ledger_names) = (header_names?, ledger_names?);
 
         let id = expected.or_else(|| copies.iter().find_map(|c| c.header().map(Header::vault)));
         for header in copies.iter().filter_map(Copy::header) {
