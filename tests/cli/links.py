@@ -122,6 +122,19 @@ def put_back(w, name, content):
 
 
 @test_on_each_store
+def a_link_goes_into_no_hidden_folder_unasked(w):
+    photos(w)
+    # Its name is chosen by whoever made it: where programs look for orders it does not go unasked.
+    w.write("hidden/authorized_keys", "mine")
+    w.kluis("cp", "-r", "hidden", ":.ssh")
+    hidden = w.kluis("link", "create", ".ssh").out.strip()
+    assert "hidden folder" in carol(w, "get", hidden, code=2).err
+    assert not (w.dir / ".ssh").exists()
+    carol(w, "get", hidden, "got")
+    assert w.read("got/authorized_keys") == b"mine"
+
+
+@test_on_each_store
 def a_link_says_what_it_is(w):
     photos(w)
     signed = w.store == "s3"

@@ -62,7 +62,7 @@ pub struct Terms {
     /// Whether the grantee may write. In a vault that is not signed whoever reads
     /// can compute what a writer writes; there it rests on the store's credentials.
     pub write: bool,
-    /// Whether the grantee may give access on.
+    /// Whether the grantee may give access on. Stated and signed; no client acts on it yet.
     pub reshare: bool,
     /// Whether what was written before is reached.
     pub past: Past,

@@ -301,6 +301,14 @@ pub(super) async fn get(session: &Session, args: Get) -> Result<()> {
         "" => "vault",
         name => name,
     };
+    // In somebody's home a hidden folder is where programs look for what they obey, and
+    // whoever made the link chose its name.
+    if args.destination.is_none() && name.starts_with('.') {
+        return Err(Failure::usage(
+            format!("the link's own name, {name:?}, is that of a hidden folder"),
+            "say where it goes: kluis get URL DESTINATION",
+        ));
+    }
     let target = args
         .destination
         .map_or_else(|| Path::new(".").join(name), PathBuf::from);
