@@ -183,18 +183,7 @@ impl Tree {
                 key,
             } => {
                 let collection = self.get_mut(&collection).ok_or(Error::Tampered)?;
-                let last = collection.last().ok_or(Error::Tampered)?.number;
-                if last.checked_add(1) != Some(number) {
-                    return Err(Error::Tampered);
-                }
-                collection.closed = None;
-                collection.insert(Epoch {
-                    number,
-                    opened: sequence,
-                    orphan: false,
-                    key,
-                });
-                Ok(())
+                collection.open(number, sequence, key)
             }
             Action::Floor { collection, floor } => {
                 let collection = self.get_mut(&collection).ok_or(Error::Tampered)?;

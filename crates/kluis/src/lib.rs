@@ -90,8 +90,8 @@ pub use pin::LedgerPin;
 pub use read::Object;
 pub use reencrypt::{Receipt, Reencrypted};
 pub use sharing::{
-    AccessPeriod, AccessStatement, Grant, Granted, Invitation, LinkPeriod, Prefixes, Received,
-    Revoked,
+    AccessPeriod, AccessStatement, Grant, Granted, GroupInfo, GroupMember, Invitation, LinkPeriod,
+    Prefixes, Received, Revoked,
 };
 pub use vault::{AddedSlot, FoundVault, SlotInfo, Vault, VaultOptions};
 pub use write::MAX_CONDITIONAL_STREAM;

@@ -415,6 +415,12 @@ fn received_line(session: &Session, out: &mut Output, received: &Received) -> Re
         (false, true) => "; has ended",
         (false, false) => "",
     };
+    if received.is_group {
+        return out.line(&format!(
+            "{} the group {:?} from {grantor}{end}",
+            received.id, received.name
+        ));
+    }
     out.line(&format!(
         "{} :{} from {grantor}: {}{end}",
         received.id,
@@ -747,7 +753,11 @@ async fn open_identity(
 fn show_offer(session: &Session, label: &str, received: &Received, yes: bool) {
     let terms = describe(&received.terms);
     for line in [
-        format!("{label} offers the folder {:?}: {terms}", received.name),
+        if received.is_group {
+            format!("{label} offers a place in the group {:?}", received.name)
+        } else {
+            format!("{label} offers the folder {:?}: {terms}", received.name)
+        },
         format!("from {}", received.grantor),
         "these are the words that its owner sees in `kluis identity show`: compare them".to_owned(),
     ] {

@@ -1,9 +1,11 @@
 //! What an entry of the ledger decides (docs/FORMAT.md, section 4).
 
+use crate::card::Card;
 use crate::cbor::{Reader, Record, Writer};
 use crate::collection::{Collection, ContentKey, NameKey};
 use crate::contact::Contact;
 use crate::grant::GrantRecord;
+use crate::group::Group;
 use crate::link::LinkRecord;
 use crate::signed::Writers;
 use crate::tree::{self, Tree};
@@ -55,6 +57,9 @@ pub(crate) enum Action {
     Link(Box<LinkRecord>),
     /// It is withdrawn.
     Withdraw(LinkId),
+    /// A group, with its first generation and no members. Later generations are epochs,
+    /// and members have grants of it.
+    Group(Box<Group>),
 }
 
 /// What the owner has decided so far.
@@ -66,12 +71,14 @@ pub(crate) struct State {
     pub(crate) grants: BTreeMap<GrantId, GrantRecord>,
     /// Those in force.
     pub(crate) links: BTreeMap<LinkId, LinkRecord>,
+    pub(crate) groups: BTreeMap<CollectionId, Group>,
 }
 
 impl State {
     const MAX_CONTACTS: usize = 65_536;
     const MAX_GRANTS: usize = 65_536;
     const MAX_LINKS: usize = 65_536;
+    pub(crate) const MAX_GROUPS: usize = 4_096;
 
     pub(crate) fn new(tree: Tree) -> Self {
         Self {
@@ -79,6 +86,7 @@ impl State {
             contacts: BTreeMap::new(),
             grants: BTreeMap::new(),
             links: BTreeMap::new(),
+            groups: BTreeMap::new(),
         }
     }
 
@@ -96,6 +104,11 @@ impl State {
                 .iter()
                 .map(|(id, link)| (*id, link.duplicate()))
                 .collect(),
+            groups: self
+                .groups
+                .iter()
+                .map(|(id, group)| (*id, group.duplicate()))
+                .collect(),
         }
     }
 
@@ -110,13 +123,17 @@ impl State {
                 true
             }
             Action::Forget(name) => self.contacts.remove(&name).is_some(),
+            Action::Grant(grant) if self.groups.contains_key(&grant.collection) => {
+                let fits = grant.filed == sequence && grant.folder.is_none();
+                let group = self.groups.get_mut(&grant.collection).filter(|_| fits);
+                group.is_some_and(|group| group.members.insert(grant.id, *grant).is_none())
+            }
             Action::Grant(grant) => {
                 let collection = self.tree.get(&grant.collection);
                 let fits =
                     grant.filed == sequence && collection.is_some_and(|c| c.mount == grant.folder);
                 fits && self.grants.insert(grant.id, *grant).is_none()
             }
-            Action::Revoke(id) => self.grants.remove(&id).is_some(),
             Action::Link(link) => {
                 let collection = self.tree.get(&link.collection);
                 let fits =
@@ -124,6 +141,27 @@ impl State {
                 fits && self.links.insert(link.id, *link).is_none()
             }
             Action::Withdraw(id) => self.links.remove(&id).is_some(),
+            Action::Revoke(id) => {
+                let mut groups = self.groups.values_mut();
+                self.grants.remove(&id).is_some()
+                    || groups.any(|group| group.members.remove(&id).is_some())
+            }
+            Action::Group(mut group) => {
+                for generation in &mut group.generations.epochs {
+                    generation.opened = sequence;
+                }
+                let id = group.id();
+                let fits = group.is_new() && self.tree.get(&id).is_none();
+                fits && self.groups.insert(id, *group).is_none()
+            }
+            Action::Epoch {
+                collection,
+                number,
+                key,
+            } if self.groups.contains_key(&collection) => {
+                let group = self.groups.get_mut(&collection).ok_or(Error::Tampered)?;
+                return group.generations.open(number, sequence, key);
+            }
             action => return self.tree.apply(action, sequence),
         };
         if found { Ok(()) } else { Err(Error::Tampered) }
@@ -137,14 +175,34 @@ impl State {
             && self.tree.collections().all(could_be)
             && self.grants.values().all(|grant| grant.filed < sequence)
             && self.links.values().all(|link| link.filed < sequence)
+            && self.groups.values().all(|g| g.is_of_before(sequence))
+            && self.groups.keys().all(|id| self.tree.get(id).is_none())
+    }
+
+    /// The group that this is a card of: in each generation it signs with the same key.
+    pub(crate) fn group_of(&self, card: &Card) -> Option<&Group> {
+        let is_its = |group: &&Group| group.signing_key() == *card.signing_key();
+        self.groups.values().find(is_its)
+    }
+
+    /// The group that this grant makes somebody a member of, and the grant.
+    pub(crate) fn membership(&self, id: &GrantId) -> Option<(&Group, &GrantRecord)> {
+        let mut groups = self.groups.values();
+        groups.find_map(|group| Some((group, group.members.get(id)?)))
+    }
+
+    /// A collection, or the generations of a group.
+    pub(crate) fn collection(&self, id: &CollectionId) -> Option<&Collection> {
+        let group = || self.groups.get(id).map(|group| &group.generations);
+        self.tree.get(id).or_else(group)
     }
 }
 
-/// `[tree, [contact, …], [grant, …], [link, …]]`, contacts in ascending order of
-/// names, grants and links of ids.
+/// `[tree, [contact, …], [grant, …], [link, …], [group, …]]`, contacts in ascending order of
+/// names, grants, links and groups of ids.
 impl Record for State {
     fn write(&self, to: &mut Writer) {
-        to.array(4);
+        to.array(5);
         self.tree.write(to);
         to.array(self.contacts.len());
         for contact in self.contacts.values() {
@@ -158,10 +216,14 @@ impl Record for State {
         for link in self.links.values() {
             link.write(to);
         }
+        to.array(self.groups.len());
+        for group in self.groups.values() {
+            group.write(to);
+        }
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self> {
-        from.array(4)?;
+        from.array(5)?;
         let mut state = Self::new(Tree::read(from)?);
         // Out of order, or one twice, is not what comes out when it is written again.
         for _ in 0..from.array_up_to(Self::MAX_CONTACTS)? {
@@ -175,6 +237,10 @@ impl Record for State {
         for _ in 0..from.array_up_to(Self::MAX_LINKS)? {
             let link = LinkRecord::read(from)?;
             state.links.insert(link.id, link);
+        }
+        for _ in 0..from.array_up_to(Self::MAX_GROUPS)? {
+            let group = Group::read(from)?;
+            state.groups.insert(group.id(), group);
         }
         Ok(state)
     }
@@ -257,6 +323,10 @@ impl Record for Actions {
                 Action::Withdraw(id) => {
                     to.array(2).uint(13).bytes(id.as_bytes());
                 }
+                Action::Group(group) => {
+                    to.array(2).uint(14);
+                    group.write(to);
+                }
             }
         }
     }
@@ -302,7 +372,8 @@ impl Record for Actions {
                 },
                 (12, 2) => Action::Link(Box::new(LinkRecord::read(from)?)),
                 (13, 2) => Action::Withdraw(LinkId(*from.fixed()?)),
-                (1..=13, _) => return Err(Error::Tampered),
+                (14, 2) => Action::Group(Box::new(Group::read(from)?)),
+                (1..=14, _) => return Err(Error::Tampered),
                 _ => return Err(Error::UnsupportedFormat("action in the ledger")),
             });
         }

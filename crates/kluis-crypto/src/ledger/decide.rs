@@ -4,14 +4,16 @@
 use super::action::{Action, Actions, State};
 use super::{Audience, Body, Closings, Entry, Ledger, SNAPSHOT_EVERY, notice_key, owner_part};
 use super::{part_place, seal_part};
+use crate::card::Card;
 use crate::collection::{Collection, ContentKey};
 use crate::contact::{Contact, Recipient};
 use crate::credential::random_bytes;
 use crate::grant::{self, Bundle, GrantRecord, Keys, LetterName, MailboxSecret, Statement, Terms};
+use crate::group::Group;
 use crate::header::{Header, Suite, VaultSecrets};
 use crate::link::{LinkTerms, NewLink};
 use crate::tree::{Past, Tree};
-use crate::{CollectionId, Error, GrantId, LinkId, RecordHash, Result, VaultPath};
+use crate::{CollectionId, Error, GrantId, IdentitySuite, LinkId, RecordHash, Result, VaultPath};
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::sync::Arc;
 
@@ -36,7 +38,22 @@ pub enum Decision {
         /// What.
         terms: Terms,
     },
-    /// Access is taken back: new epochs wherever it reached.
+    /// A new group, without members.
+    NewGroup {
+        /// What it is called.
+        name: String,
+        /// How things are sealed to it.
+        suite: IdentitySuite,
+    },
+    /// Somebody becomes a member of a group, and reads whatever it reads.
+    Join {
+        /// The group's name.
+        group: String,
+        /// Who.
+        recipient: Recipient,
+    },
+    /// Access is taken back: new epochs wherever it reached. What is taken back may also be
+    /// what makes somebody a member of a group.
     Revoke(Vec<GrantId>),
     /// Epochs of these collections below the current ones are refused from now on:
     /// everything was written again.
@@ -66,6 +83,8 @@ pub struct Appended {
     pub granted: Option<(GrantId, LetterName)>,
 }
 
+const NAME_OF_A_GROUP: &str = "a contact or a group has this name; choose another";
+
 /// Paths below the vault's prefix, and what has to lie there.
 type Records = Vec<(String, Vec<u8>)>;
 
@@ -82,7 +101,7 @@ struct Draft<'a> {
     records: Records,
     settled: BTreeSet<RecordHash>,
     /// Who is about to get the right to write to a collection.
-    invited: Option<(CollectionId, [u8; 32])>,
+    invited: Vec<(CollectionId, [u8; 32])>,
 }
 
 impl Ledger {
@@ -112,7 +131,7 @@ impl Ledger {
             notices: BTreeMap::new(),
             records: Vec::new(),
             settled: BTreeSet::new(),
-            invited: None,
+            invited: Vec::new(),
         };
         if sequence.is_multiple_of(SNAPSHOT_EVERY) {
             let state = Box::new(self.state.duplicate());
@@ -123,6 +142,9 @@ impl Ledger {
         let granted = match decision {
             Decision::CatchUp => None,
             Decision::Contact(contact) => {
+                if draft.group(&contact.name).is_some() {
+                    return Err(Error::invalid(NAME_OF_A_GROUP));
+                }
                 draft.decide(Action::Contact(contact))?;
                 None
             }
@@ -132,6 +154,16 @@ impl Ledger {
                 }
                 draft.decide(Action::Forget(name))?;
                 None
+            }
+            Decision::NewGroup { name, suite } => {
+                draft.found(&name, suite)?;
+                None
+            }
+            Decision::Join { group, recipient } => {
+                recipient.check_suite()?;
+                draft.close(&closing)?;
+                closing.clear();
+                Some(draft.join(&group, &recipient)?)
             }
             Decision::Revoke(grants) => {
                 closing.extend(draft.revoke(&grants)?);
@@ -166,7 +198,11 @@ impl Ledger {
                 if terms.write
                     && let Some(own) = draft.tree().mounted(folder.as_ref())
                 {
-                    draft.invited = Some((own.id, *recipient.card().signing_key()));
+                    let id = own.id;
+                    draft.invited = draft
+                        .signers(recipient.card())
+                        .map(|key| (id, key))
+                        .collect();
                 }
                 if terms.past == Past::HeldBack {
                     closing.extend(&shared);
@@ -203,17 +239,18 @@ impl Draft<'_> {
         let mut closing = BTreeSet::new();
         if self.ledger.generation < self.secrets.owners().len() as u64 - 1 {
             closing.extend(self.tree().written().map(Collection::id));
+            closing.extend(self.state.groups.keys());
         }
         let (mut revoked, mut withdrawn) = (BTreeSet::new(), BTreeSet::new());
         for (hash, orphan) in &self.ledger.orphans {
             let Closings { collections, .. } = orphan;
             if !collections.is_empty() {
                 self.settled.insert(*hash);
-                closing.extend(
-                    collections
-                        .iter()
-                        .filter(|id| self.ledger.state.tree.written().any(|c| c.id == **id)),
-                );
+                let state = &self.ledger.state;
+                let is_written = |id: &&CollectionId| {
+                    state.groups.contains_key(id) || state.tree.written().any(|c| c.id == **id)
+                };
+                closing.extend(collections.iter().filter(is_written));
                 revoked.extend(&orphan.revoked);
                 withdrawn.extend(&orphan.withdrawn);
             }
@@ -227,6 +264,8 @@ impl Draft<'_> {
             closing.extend(self.with_nested(ended.folder.as_ref())?);
         }
         for grant in revoked {
+            // More may have come into its reach than the orphan knew of.
+            closing.extend(self.reach(&grant)?);
             self.decide(Action::Revoke(grant))?;
         }
         for link in withdrawn {
@@ -288,41 +327,144 @@ impl Draft<'_> {
         Ok(nested.chain([own.id]).collect())
     }
 
+    fn group(&self, name: &str) -> Option<&Group> {
+        self.state
+            .groups
+            .values()
+            .find(|group| group.name() == name)
+    }
+
+    /// Makes a group.
+    fn found(&mut self, name: &str, suite: IdentitySuite) -> Result<()> {
+        if self.group(name).is_some() || self.state.contacts.contains_key(name) {
+            return Err(Error::invalid(NAME_OF_A_GROUP));
+        }
+        if self.state.groups.len() >= State::MAX_GROUPS {
+            return Err(Error::LimitExceeded("groups of one vault"));
+        }
+        let group = Group::make(name, suite, self.now)?;
+        self.decide(Action::Group(Box::new(group)))
+    }
+
+    /// Makes somebody a member of a group: he gets every generation, for he may read
+    /// what was given to it before.
+    fn join(&mut self, group: &str, recipient: &Recipient) -> Result<(GrantId, LetterName)> {
+        let group = self.group(group).ok_or(Error::NotFound("group"))?;
+        if self.state.group_of(recipient.card()).is_some() {
+            return Err(Error::invalid("a group is no member of a group"));
+        }
+        if group.member(recipient.card()).is_some() {
+            return Err(Error::invalid("they are a member of the group already"));
+        }
+        let (id, name) = (group.id(), group.name().to_owned());
+        let last = group.generations.current().ok_or(Error::Tampered)?.number;
+        let keys = group.keys()?;
+        let reached = self.reach_of_group(&id, |terms| terms.write)?;
+        let what = (id, name, keys.hash(), Keys::Group(keys));
+        let granted = self.give(recipient, None, Terms::reading(), what, last)?;
+        // What the group may write, he may sign.
+        self.settle_writers(&reached, &BTreeSet::new())?;
+        Ok(granted)
+    }
+
+    /// Every collection that a group reads by grants like this.
+    fn reach_of_group(
+        &self,
+        group: &CollectionId,
+        by: impl Fn(&Terms) -> bool,
+    ) -> Result<BTreeSet<CollectionId>> {
+        let mut reached = BTreeSet::new();
+        for grant in self.state.grants.values().filter(|grant| by(&grant.terms)) {
+            if self.state.group_of(&grant.card).map(Group::id) == Some(*group) {
+                reached.extend(self.with_nested(grant.folder.as_ref())?);
+            }
+        }
+        Ok(reached)
+    }
+
+    /// What has to be closed when a grant ends: the collections that it reaches, or for
+    /// a membership the group and the collections that it reads.
+    fn reach(&self, id: &GrantId) -> Result<BTreeSet<CollectionId>> {
+        if let Some((group, _)) = self.state.membership(id) {
+            let id = group.id();
+            let mut reached = self.reach_of_group(&id, |_| true)?;
+            reached.insert(id);
+            return Ok(reached);
+        }
+        let grant = self.state.grants.get(id).ok_or(Error::NotFound("grant"))?;
+        self.with_nested(grant.folder.as_ref())
+    }
+
     fn revoke(&mut self, grants: &[GrantId]) -> Result<BTreeSet<CollectionId>> {
-        let mut closing = BTreeSet::new();
+        let is_in = |state: &State, id: &GrantId| {
+            state.grants.contains_key(id) || state.membership(id).is_some()
+        };
         // One whose time is over is taken back already.
-        let over = |id: &&GrantId| !self.state.grants.contains_key(*id);
+        let over = |id: &&GrantId| !is_in(&self.state, id);
         if !grants
             .iter()
             .filter(over)
-            .all(|id| self.ledger.state.grants.contains_key(id))
+            .all(|id| is_in(&self.ledger.state, id))
         {
             return Err(Error::NotFound("grant"));
         }
-        let grants: Vec<GrantId> = grants.iter().filter(|id| !over(id)).copied().collect();
-        for id in &grants {
-            let grant = self.state.grants.get(id).ok_or(Error::NotFound("grant"))?;
-            let own = self.tree().get(&grant.collection).ok_or(Error::Tampered)?;
-            let around: BTreeSet<CollectionId> =
-                self.tree().around(own).map(Collection::id).collect();
-            let card = grant.card.fingerprint();
-            let mut others = self.state.grants.values();
-            let stays = others.any(|other| {
-                other.card.fingerprint() == card
-                    && !grants.contains(&other.id)
-                    && (other.collection == own.id || around.contains(&other.collection))
-            });
-            if stays {
+        let ended: BTreeSet<GrantId> = grants.iter().filter(|id| !over(id)).copied().collect();
+        let mut closing = BTreeSet::new();
+        for id in &ended {
+            closing.extend(self.reach(id)?);
+            let Some((group, member)) = self.state.membership(id) else {
+                let grant = self.state.grants.get(id).ok_or(Error::NotFound("grant"))?;
+                self.has_no_other_road(&grant.card, &grant.collection, &ended)?;
+                continue;
+            };
+            for grant in self.state.grants.values() {
+                if self.state.group_of(&grant.card).map(Group::id) == Some(group.id()) {
+                    self.has_no_other_road(&member.card, &grant.collection, &ended)?;
+                }
+            }
+        }
+        for id in ended {
+            self.decide(Action::Revoke(id))?;
+        }
+        Ok(closing)
+    }
+
+    /// Refuses where somebody reads a collection still when these are taken back.
+    fn has_no_other_road(
+        &self,
+        card: &Card,
+        collection: &CollectionId,
+        ended: &BTreeSet<GrantId>,
+    ) -> Result<()> {
+        let own = self.tree().get(collection).ok_or(Error::Tampered)?;
+        let around = self.tree().around(own).map(Collection::id);
+        let reaching: BTreeSet<CollectionId> = around.chain([own.id]).collect();
+        let group = self.state.group_of(card).map(Group::id);
+        for other in self.state.grants.values() {
+            if ended.contains(&other.id) || !reaching.contains(&other.collection) {
+                continue;
+            }
+            let to = self.state.group_of(&other.card);
+            let is_own = match to {
+                // A group has another card in each generation.
+                Some(to) => Some(to.id()) == group,
+                None => other.card.fingerprint() == card.fingerprint(),
+            };
+            if is_own {
                 return Err(Error::invalid(
                     "the same person keeps access by another grant on this folder or one around it; revoke both together",
                 ));
             }
-            closing.extend(self.with_nested(grant.folder.clone().as_ref())?);
+            if let Some(to) = to
+                && to.member(card).is_some_and(|m| !ended.contains(&m.id))
+            {
+                return Err(Error::invalid(format!(
+                    "the same person keeps access by the group {:?}; take them out of it together with this",
+                    to.name()
+                )));
+            }
         }
-        for id in &grants {
-            self.decide(Action::Revoke(*id))?;
-        }
-        Ok(closing)
+        Ok(())
     }
 
     fn link(&mut self, folder: Option<VaultPath>, link: &NewLink, terms: LinkTerms) -> Result<()> {
@@ -373,6 +515,7 @@ impl Draft<'_> {
                 state
                     .grants
                     .values()
+                    .chain(state.groups.values().flat_map(Group::members))
                     .map(|grant| grant.collection)
                     .collect()
             };
@@ -380,7 +523,7 @@ impl Draft<'_> {
             before.chain(of(&self.state)).collect()
         };
         for id in closing {
-            let collection = self.tree().get(id).ok_or(Error::Tampered)?;
+            let collection = self.state.collection(id).ok_or(Error::Tampered)?;
             let last = collection.current().ok_or(Error::Tampered)?;
             // One that this entry mounts begins with a key that nobody has.
             if last.opened == self.sequence {
@@ -413,6 +556,16 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// Who signs objects when something is given to this card: its holder, or the
+    /// members of the group that it is of.
+    fn signers(&self, card: &Card) -> impl Iterator<Item = [u8; 32]> + use<> {
+        let keys: Vec<[u8; 32]> = match self.state.group_of(card) {
+            Some(group) => group.members().map(|m| *m.card.signing_key()).collect(),
+            None => vec![*card.signing_key()],
+        };
+        keys.into_iter()
+    }
+
     /// In a signed vault: whoever has the right to write to a collection, or to one
     /// around it, may sign from its last epoch on.
     fn settle_writers(
@@ -424,13 +577,20 @@ impl Draft<'_> {
             return Ok(());
         }
         for id in collections {
-            let collection = self.tree().get(id).ok_or(Error::Tampered)?;
+            // A group writes nothing itself.
+            let Some(collection) = self.tree().get(id) else {
+                continue;
+            };
             let above = self.tree().around(collection).map(Collection::id);
             let audiences: BTreeSet<CollectionId> = above.chain([*id]).collect();
             let given = self.state.grants.values().filter(|grant| grant.terms.write);
-            let given = given.map(|grant| (grant.collection, *grant.card.signing_key()));
+            let signers = |grant: &GrantRecord| {
+                let of = grant.collection;
+                self.signers(&grant.card).map(move |key| (of, key))
+            };
             let wanted: BTreeSet<[u8; 32]> = given
-                .chain(self.invited)
+                .flat_map(signers)
+                .chain(self.invited.iter().copied())
                 .filter(|(of, _)| audiences.contains(of))
                 .map(|(_, key)| key)
                 .chain([*self.secrets.identity().card().signing_key()])
@@ -507,14 +667,28 @@ impl Draft<'_> {
                     (Keys::Ring(*ring, key.duplicate()), *hash)
                 }
             };
-            let statement = self.statement(grant, tree);
-            bundle.add_letter(
-                self.sequence,
-                self.secrets.identity(),
-                &statement,
-                &grant.mailbox,
-                keys,
-            )?;
+            let statement = self.statement(grant, folder_name(grant), tree);
+            let found_by = match self.state.group_of(&grant.card) {
+                Some(group) => group.mailbox(&vault, &grant.mailbox)?,
+                None => grant.mailbox.duplicate(),
+            };
+            let mailbox = (&grant.mailbox, &found_by);
+            let grantor = self.secrets.identity();
+            bundle.add_letter(self.sequence, grantor, &statement, mailbox, keys)?;
+        }
+        for group in self.state.groups.values() {
+            if !closing.contains(&group.id()) || group.members.is_empty() {
+                continue;
+            }
+            let keys = group.keys()?;
+            let (ring, key) = bundle.add_ring(&vault, self.sequence, &keys)?;
+            for member in group.members() {
+                let statement = self.statement(member, group.name(), keys.hash());
+                let (mailbox, grantor) = (&member.mailbox, self.secrets.identity());
+                let keys = Keys::Ring(ring, key.duplicate());
+                let mailbox = (mailbox, mailbox);
+                bundle.add_letter(self.sequence, grantor, &statement, mailbox, keys)?;
+            }
         }
         if bundle.is_empty() {
             return Ok(None);
@@ -524,19 +698,16 @@ impl Draft<'_> {
         Ok(Some(hash))
     }
 
-    fn statement(&self, grant: &GrantRecord, tree: RecordHash) -> Statement {
+    fn statement(&self, grant: &GrantRecord, name: &str, keys: RecordHash) -> Statement {
         Statement {
             vault: self.secrets.vault(),
             suite: self.ledger.suite,
             id: grant.id,
             grantor: self.secrets.identity().card().hash(),
             grantee: grant.card.hash(),
-            name: grant
-                .folder
-                .as_ref()
-                .map_or_else(String::new, |folder| folder.name().to_owned()),
+            name: name.to_owned(),
             terms: grant.terms.clone(),
-            tree,
+            tree: keys,
             before: self.ledger.head,
         }
     }
@@ -556,6 +727,30 @@ impl Draft<'_> {
         let (collection, epoch) = (own.id, own.current().ok_or(Error::Tampered)?.number);
         let since = (terms.past == Past::HeldBack).then_some(self.sequence);
         let tree = self.tree().below(folder.as_ref(), since)?;
+        let name = folder.as_ref().map_or("", VaultPath::name).to_owned();
+        let what = (
+            collection,
+            name,
+            grant::tree_hash(&tree),
+            Keys::Inside(tree),
+        );
+        // The card of a group may be of an earlier generation.
+        match self.state.group_of(recipient.card()) {
+            Some(group) => self.give(&group.recipient()?, folder, terms, what, epoch),
+            None => self.give(recipient, folder, terms, what, epoch),
+        }
+    }
+
+    /// Files a grant and writes its first letter. Who holds this epoch of what it gives
+    /// is told.
+    fn give(
+        &mut self,
+        recipient: &Recipient,
+        folder: Option<VaultPath>,
+        terms: Terms,
+        (collection, name, hash, keys): (CollectionId, String, RecordHash, Keys),
+        epoch: u32,
+    ) -> Result<(GrantId, LetterName)> {
         let mut grant = GrantRecord {
             id: GrantId(random_bytes()?),
             to: recipient.name(),
@@ -568,7 +763,7 @@ impl Draft<'_> {
             time: self.now,
             statement: RecordHash::MIN,
         };
-        let statement = self.statement(&grant, grant::tree_hash(&tree));
+        let statement = self.statement(&grant, &name, hash);
         grant.statement = grant::statement_hash(&statement);
         let name = LetterName::make()?;
         let letter = grant::first_letter(
@@ -576,7 +771,7 @@ impl Draft<'_> {
             recipient.card(),
             &statement,
             &grant.mailbox,
-            tree,
+            keys,
             &name,
         )?;
         self.records.push((name.path(), letter));
@@ -593,7 +788,7 @@ impl Draft<'_> {
         let actions = Actions(std::mem::take(&mut self.actions));
         let mut parts = vec![owner_part(self.secrets, self.sequence, &actions)?];
         for ((id, number), notices) in std::mem::take(&mut self.notices) {
-            let collection = self.tree().get(&id).ok_or(Error::Tampered)?;
+            let collection = self.state.collection(&id).ok_or(Error::Tampered)?;
             let mut epochs = collection.epochs.iter();
             let epoch = epochs
                 .find(|e| e.number == number && !e.orphan)
@@ -619,6 +814,11 @@ impl Draft<'_> {
         };
         Ok((Entry::write(body, self.secrets)?, self.records))
     }
+}
+
+/// The shared folder's own name.
+fn folder_name(grant: &GrantRecord) -> &str {
+    grant.folder().map_or("", VaultPath::name)
 }
 
 /// One action for the entry, the other for the state behind it.
@@ -662,5 +862,6 @@ fn copy(action: &Action) -> Action {
         },
         Action::Link(link) => Action::Link(Box::new(link.duplicate())),
         Action::Withdraw(id) => Action::Withdraw(*id),
+        Action::Group(group) => Action::Group(Box::new(group.duplicate())),
     }
 }
