@@ -437,21 +437,24 @@ ENTRY = row(octets(16), uint, uint, octets(0, 32), many(anything, 0, 2), many(oc
             many(row(many(anything), octets()), 0, 16384))
 HEADER_REF = row(uint, octets(32))
 EPOCH = row(uint32, uint, uint, octets(32))
-TREE = row(text(1024), many(anything, 2, 3), uint,
-           many(row(octets(16), text(), uint, uint32, maybe(row(uint)), many(EPOCH, 1, 65536),
-                    many(row(octets(32), uint32, uint32), 0, 65536), uint32), 0, 65536))
+COLLECTION = row(octets(16), text(), uint, uint32, maybe(row(uint)), many(EPOCH, 1, 65536),
+                 many(row(octets(32), uint32, uint32), 0, 65536), uint32)
+TREE = row(text(1024), many(anything, 2, 3), uint, many(COLLECTION, 0, 65536))
 TERMS = row(uint, uint, uint, text(1024))
 CONTACT = row(text(255), octets(), uint)
 LOCK = maybe(row(many(uint, 3, 3), octets(32)))
 LINK = row(octets(16), octets(32), maybe(row(many(uint, 3, 3), octets(32), octets(32))), text(), octets(16),
            row(uint, text(1024), uint), uint, uint)
 TOPS = {0: row(uint, octets(32)), 1: row(uint, text()), 2: row(uint, text(), octets(32))}
-SCOPES = {0: row(uint, text()), 1: row(uint, text()), 2: row(uint, text(), octets(32))}
+SCOPES = {0: row(uint, text()), 1: row(uint, text()), 2: row(uint, text(), octets(32)),
+          3: row(uint, octets(16), text(255))}
 GRANT = row(octets(16), text(255), octets(), many(anything, 2, 3), TERMS, octets(32), uint, uint, octets(32))
+GROUP = row(text(255), uint, uint, octets(32), COLLECTION, many(GRANT, 0, 65536))
 ACTIONS = {
     1: row(uint, octets(16), text(), uint, octets(0, 32), octets(32)),
     2: row(uint, octets(16), uint32, octets(32)),
-    3: row(uint, row(TREE, many(CONTACT, 0, 65536), many(GRANT, 0, 65536), many(LINK, 0, 65536))),
+    3: row(uint, row(TREE, many(CONTACT, 0, 65536), many(GRANT, 0, 65536), many(LINK, 0, 65536),
+                     many(GROUP, 0, 4096))),
     4: row(uint, octets(16), uint32),
     5: row(uint, CONTACT),
     6: row(uint, text(255)),
@@ -462,6 +465,7 @@ ACTIONS = {
     11: row(uint, octets(16), many(octets(32), 0, 65536), many(octets(32), 0, 65536)),
     12: row(uint, LINK),
     13: row(uint, octets(16)),
+    14: row(uint, GROUP),
     18: row(uint, octets(16), uint32),
 }
 
@@ -478,17 +482,19 @@ def parse_mount(mount):
 
 
 def check_kind(x, kinds, error=Tampered):
-    """[0, …] is of a folder, [1, name or path] of an object, [2, …, commitment] of a version."""
+    """[0, …] is of a folder, [1, name or path] of an object, [2, …, commitment] of a version, [3, id, name] of a group."""
     uint(x[0])
     require(x[0] in kinds, "a kind of grant is unknown", error)
     kinds[x[0]](x)
-    require(x[0] == 0 or parse_mount(x[1]), "an object has no name")
+    require(x[0] == 0 or parse_mount(x[2 if x[0] == 3 else 1]), "an object or a group has no name")
     return x
 
 
 def check_scope(x):
     check_kind(x, SCOPES, UnsupportedFormat)
-    return parse_mount(x[1])
+    path = parse_mount(x[2 if x[0] == 3 else 1])
+    require(x[0] != 3 or len(path) == 1, "no name of a group")
+    return path
 
 
 def is_control_free(x): return not any(unicodedata.category(c) == "Cc" for c in x)
@@ -648,8 +654,8 @@ def check_terms(terms):
 class State:
     """What the owner has decided."""
 
-    def __init__(self, tree, contacts=(), grants=(), links=()):
-        self.tree, self.contacts, self.grants, self.links = tree, {}, {}, {}
+    def __init__(self, tree, contacts=(), grants=(), links=(), groups=()):
+        self.tree, self.contacts, self.grants, self.links, self.groups = tree, {}, {}, {}, {}
         for contact in contacts:
             require(not self.contacts or contact[0].encode() > max(self.contacts).encode(), "contacts are out of order")
             self.contact(contact)
@@ -661,6 +667,10 @@ class State:
             require(not self.links or link[0] > max(self.links), "links are out of order")
             self.check_link(link)
             self.links[link[0]] = link
+        for group in groups:
+            group = Group(group)
+            require(not self.groups or group.id > max(self.groups), "groups are out of order")
+            self.groups[group.id] = group
 
     def contact(self, contact):
         name, card, trust = contact
@@ -690,13 +700,24 @@ class State:
             self.contact(x)
         elif kind == 6:
             require(self.contacts.pop(x, None), "no such contact")
+        elif kind == 2 and x in self.groups:
+            self.groups[x].open(action[2], sequence, action[3])
+        elif kind == 7 and x[3][0] == 3:
+            require(x[3][1] in self.groups, "a grant of no group")
+            self.groups[x[3][1]].join(x, sequence)
+        elif kind == 14:
+            group = Group(x, sequence)
+            require(len(group.generations) == 1 and not group.members, "a group does not begin so")
+            require(group.id not in self.groups and group.id not in self.tree.collections, "a group is there already")
+            self.groups[group.id] = group
         elif kind == 7:
             self.check_grant(x)
             fits = x[3][0] != 0 or self.tree.at(parse_mount(x[3][1])) is not None
             require(x[0] not in self.grants and x[6] == sequence and fits, "a grant does not fit the state before it")
             self.grants[x[0]] = x
         elif kind == 8:
-            require(self.grants.pop(x, None), "no such grant")
+            gone = self.grants.pop(x, None) or any(group.members.pop(x, None) for group in self.groups.values())
+            require(gone, "no such grant")
         elif kind == 12:
             self.check_link(x)
             collection = self.tree.collections.get(x[4])
@@ -707,6 +728,33 @@ class State:
             require(self.links.pop(x, None), "no such link")
         else:
             self.tree.apply(sequence, action)
+
+
+class Group:
+    """A group as the owner has it; its generations are [number, opened, seed]."""
+
+    def __init__(self, group, opened=None):
+        self.name, self.suite, _, _, collection, members = group
+        self.id, mount, options, floor, closed, epochs, writers, lease = collection
+        require(self.suite in SUITES, "a suite is unknown", UnsupportedFormat)
+        require(len(parse_mount(self.name)) == 1, "no name of a group")
+        require(not (mount or options or floor or closed or writers or lease or any(e[2] for e in epochs)), "no generations of a group")
+        self.generations = [[e[0], e[1] if opened is None else opened, e[3]] for e in epochs]
+        require(all(a[0] < b[0] and a[1] <= b[1] for a, b in zip(self.generations, self.generations[1:])),
+                "generations are out of order")
+        require([m[0] for m in members] == sorted({m[0] for m in members}), "members are out of order")
+        self.members = {}
+        for member in members:
+            self.join(member, member[6])
+
+    def join(self, grant, sequence):
+        State.check_grant(grant)
+        require(grant[3] == [3, self.id, self.name] and grant[6] == sequence and grant[0] not in self.members, "no member")
+        self.members[grant[0]] = grant
+
+    def open(self, number, opened, seed):
+        require(number == self.generations[-1][0] + 1, "a generation does not follow")
+        self.generations.append([number, opened, seed])
 
 
 class Entry:
@@ -766,7 +814,9 @@ def apply_entry(state, sequence, actions):
             require(tree.top == "o" and tree.object is None and not tree.held_back and tree.at(()) is not None, "a snapshot is not of a whole vault")
             require(all(c.closed is None and (not c.chain or c.chain[-1][1] < sequence) for c in tree.collections.values())
                     and all(grant[6] < sequence for grant in state.grants.values())
-                    and all(link[6] < sequence for link in state.links.values()), "a snapshot is of a later entry")
+                    and all(link[6] < sequence for link in state.links.values())
+                    and all(g.generations[-1][1] < sequence and all(m[6] < sequence for m in g.members.values())
+                            and g.id not in tree.collections for g in state.groups.values()), "a snapshot is of a later entry")
         elif action[0] == 1 and action[4]:
             _, cid, mount, options, nk, ck = action
             require(state is None and sequence == 0 and not mount, "the vault's own collection stands where it may not")
@@ -1215,9 +1265,13 @@ class Identity:
 
     def open(self, vault_id, place, sealed):
         """What was sealed to the card in this place of this vault."""
-        enc = SUITES[self.suite].enc
-        info = b"kluis/v1/grant\0" + vault_id + self.card.hash
-        return open_record(export(self.suite, self.seed, sealed[:enc], info), "grant", vault_id, place, sealed[enc:])
+        return open_sealed(self.suite, self.card.hash, self.seed, vault_id, place, sealed)
+
+
+def open_sealed(suite, card_hash, seed, vault_id, place, sealed):
+    enc = SUITES[suite].enc
+    info = b"kluis/v1/grant\0" + vault_id + card_hash
+    return open_record(export(suite, seed, sealed[:enc], info), "grant", vault_id, place, sealed[enc:])
 
 
 class IdentityFile:
@@ -1242,7 +1296,8 @@ class IdentityFile:
 STATEMENT = row(octets(16), uint, octets(16), octets(32), octets(32), many(anything, 2, 3), TERMS, octets(32), row(uint, octets(32)))
 LETTER = row(octets(), octets(64), octets(), octets(32), many(anything, 2))
 BUNDLE = row(many(octets(), 0, 65536), many(row(octets(16), octets()), 0, 65536))
-INSIDE, IN_RING = row(uint, TREE), row(uint, uint, octets(32))
+GENERATIONS = row(octets(16), uint, many(row(uint32, uint, octets(32), octets(32)), 1, 65536))
+KEYS = {0: row(uint, TREE), 1: row(uint, uint, octets(32)), 2: row(uint, GENERATIONS)}
 
 
 class Letter:
@@ -1250,8 +1305,8 @@ class Letter:
 
     def __init__(self, data, vault_id, grantee):
         statement, signature, card, self.mailbox, self.keys = parse(data, LETTER)
-        require(self.keys[0] in (0, 1), "there are no such keys")
-        (INSIDE if self.keys[0] == 0 else IN_RING)(self.keys)
+        require(self.keys[0] in KEYS, "there are no such keys")
+        KEYS[self.keys[0]](self.keys)
         self.grantor = Card(card)
         signed = b"kluis/v1/statement\0" + statement
         verify(self.grantor.signing_key, signature, signed)
@@ -1262,8 +1317,17 @@ class Letter:
         require(len(check_scope(self.scope)) <= 1, "a name is not a segment")
         check_terms(terms)
 
-    def tree(self, encoded):
+    def tree(self, encoded, is_group):
         require(sha256(cbor_encode(encoded)) == self.tree_hash, "a tree is not the one that was signed")
+        if is_group:
+            group, suite, generations = encoded
+            require(suite in SUITES, "a suite is unknown", UnsupportedFormat)
+            require(all(a[0] < b[0] and a[1] <= b[1] for a, b in zip(generations, generations[1:])),
+                    "generations are out of order")
+            require(self.scope[:2] == [3, group], "generations of something else")
+            tree = Tree("o", [0, bytes(32)])
+            tree.add(Collection(group, "", 0, 0, [], [[number, opened, 0, seed] for number, opened, seed, _ in generations]))
+            return tree
         tree = Tree(*encoded)
         require(tree.of[0] == self.scope[0] and (tree.object is None or tree.of == self.scope), "a tree of something else")
         require(tree.at(()) is not None, "a tree without its top")
@@ -1271,13 +1335,28 @@ class Letter:
 
 
 class Share:
-    """A grant in the hands of its grantee. Who the grantor is, the caller compares."""
+    """A grant in the hands of its grantee. Who the grantor is, the caller compares. With a membership in a group in
+    place of the identity, a grant to the group."""
 
-    def __init__(self, identity, vault_id, name, record):
-        self.identity, self.vault_id = identity, vault_id
-        self.letter = Letter(identity.open(vault_id, name, strip_magic(record, b"KLG1", 16 << 20)), vault_id, identity.card.hash)
-        require(self.letter.keys[0] == 0, "a first letter has its keys inside")
-        self.tree = self.letter.tree(self.letter.keys[1])
+    def __init__(self, holder, vault_id, name, record):
+        self.vault_id, self.through = vault_id, None
+        sealed = strip_magic(record, b"KLG1", 16 << 20)
+        if isinstance(holder, Share):
+            _, suite, self.through = holder.generations
+            for _, _, seed, self.card_hash in reversed(self.through):
+                try:
+                    opened = open_sealed(suite, self.card_hash, seed, vault_id, name, sealed)
+                    break
+                except Tampered:
+                    pass
+            else:
+                raise Tampered("not sealed to the group in any generation")
+        else:
+            self.card_hash, opened = holder.card.hash, holder.open(vault_id, name, sealed)
+        self.letter = Letter(opened, vault_id, self.card_hash)
+        require(self.letter.keys[0] in ((0,) if self.through else (0, 2)), "a first letter has its keys inside")
+        self.generations = self.letter.keys[1] if self.letter.keys[0] == 2 else None
+        self.tree = self.letter.tree(self.letter.keys[1], self.generations is not None)
         self.head, self.filed, self.awaited = self.letter.before, False, None
 
     def follow(self, entry):
@@ -1343,19 +1422,24 @@ class Share:
         labels = [label for label, _ in letters]
         require(labels == sorted(set(labels)), "letters are out of order")
         mailbox, place, self.awaited = self.letter.mailbox, u64(sequence), None
+        if self.through:
+            seed = [seed for _, opened, seed, _ in self.through if opened <= sequence][-1]
+            mailbox = kdf(seed, "group-mailbox", self.vault_id, mailbox)
         label = kdf(mailbox, "letter-label", self.vault_id, place)[:16]
         if label not in labels:
             return False
         key = kdf(mailbox, "letter-key", self.vault_id)
         letter = Letter(open_record(key, "letter", self.vault_id, place, letters[labels.index(label)][1]),
-                        self.vault_id, self.identity.card.hash)
+                        self.vault_id, self.card_hash)
         require(letter.id == self.letter.id and letter.before[0] + 1 == sequence, "a letter of another grant or entry")
-        encoded = letter.keys[1]
+        encoded, is_group = letter.keys[1], self.generations is not None
+        require(letter.keys[0] in (2 * is_group, 1), "keys of another kind")
         if letter.keys[0] == 1:
             require(letter.keys[1] < len(rings), "there is no such ring")
             ring = open_record(letter.keys[2], "ring", self.vault_id, place, rings[letter.keys[1]])
-            encoded = parse(ring, TREE)
-        self.letter, self.tree = letter, letter.tree(encoded)
+            encoded = parse(ring, GENERATIONS if is_group else TREE)
+        self.letter, self.tree = letter, letter.tree(encoded, is_group)
+        self.generations = encoded if is_group else None
         return True
 
     def open(self, source, path, outside=None):

@@ -9,7 +9,7 @@ import kluis_reader as k
 from harness import pattern, test
 
 VECTORS = Path(__file__).parent.parent / "vectors"
-FILES = "kdf passwords slots header ledger names objects padding lengths kit identity grants signed links".split()
+FILES = "kdf passwords slots header ledger names objects padding lengths kit identity grants groups signed links".split()
 CLASSES = {"tampered": k.Tampered, "wrong_credentials": k.WrongCredentials, "unsupported_format": k.UnsupportedFormat,
            "limit_exceeded": k.LimitExceeded, "invalid_input": k.InvalidInput, "stale": k.Stale,
            "access_denied": k.AccessDenied, "not_found": k.NotFound}
@@ -211,10 +211,40 @@ def share_of(c):
 
 
 def grants_open(c):
-    share = share_of(c)
+    return shown(share_of(c))
+
+
+def shown(share):
     return {"id": share.letter.id, "scope": share.letter.scope, "grantor": share.letter.grantor.fingerprint,
             "sequence": share.head[0], "head": share.head[1], "ended": share.has_ended, "top": share.tree.top,
             "collections": collections(share.tree)}
+
+
+def to_the_end(c, share):
+    bundles, signers = {k.sha256(b): b for b in map(c.resolve, c.raw("bundles"))}, authorities(c)
+    for data in map(c.resolve, c.raw("entries")):
+        entry = k.Entry(data, c["vault_id"], signers)
+        if entry.sequence > share.head[0]:
+            share.follow(entry)
+            if share.awaited and not share.renew(bundles[share.awaited[1]]):
+                break
+    return share
+
+
+def in_group(c):
+    """By a membership what was given to the group; without a letter to the group, the membership."""
+    share = to_the_end(c, k.Share(k.Identity(c["secrets"]), c["vault_id"], c["letter_name"], c["letter"]))
+    if c.raw("group_letter", None) is None:
+        return share
+    return to_the_end(c, k.Share(share, c["vault_id"], c["group_letter_name"], c["group_letter"]))
+
+
+def groups_open(c):
+    return shown(in_group(c))
+
+
+def groups_object(c):
+    return object_of(c, in_group(c))
 
 
 def grants_follow(c):
@@ -227,7 +257,11 @@ def grants_file(c):
 
 
 def grants_object(c):
-    share, path = share_of(c), tuple(c.raw("path").split("/"))
+    return object_of(c, share_of(c))
+
+
+def object_of(c, share):
+    path = tuple(c.raw("path").split("/"))
     o = share.open(io.BytesIO(c["object"]), path)
     return {"stored": share.tree.stored_path(path), "epoch": o.epoch, "plaintext": b"".join(o.stream())}
 

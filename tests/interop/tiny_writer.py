@@ -81,7 +81,7 @@ class TinyVault:
         n, previous = len(self.entries), self.entries[-1][0] if self.entries else b""
         if n and n % 64 == 0:
             tree = ["o", [0, self.nk], 0, [[self.collection, "", 0, 0, [], [[0, 0, 0, self.ck]], [], 0]]]
-            actions = [[3, [tree, [], [], []]]] + actions
+            actions = [[3, [tree, [], [], [], []]]] + actions
         sealed = seal_record(k.kdf(self.owner, "owner", self.id), "ledger", self.id, k.u64(n) + k.u32(0),
                              k.cbor_encode(actions))
         named = [len(self.headers) - 1, self.headers[-1]] if self.headers else []

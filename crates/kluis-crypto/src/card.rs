@@ -431,14 +431,9 @@ impl Card {
         self.suite().encapsulate(&self.body.keys.sealing, info)
     }
 
-    /// `domain ‖ vault id ‖ … ‖ H(card)`
+    /// See [`info`].
     pub(crate) fn info(&self, domain: &'static [u8], context: &[&[u8]]) -> Vec<u8> {
-        let mut info = domain.to_vec();
-        for part in context {
-            info.extend_from_slice(part);
-        }
-        info.extend_from_slice(self.hash().as_bytes());
-        info
+        info(domain, context, &self.hash())
     }
 
     /// Seals something for the holder of the card, in one place of one vault. It
@@ -456,6 +451,16 @@ impl Card {
         sealed.extend_from_slice(&record);
         Ok(sealed)
     }
+}
+
+/// `domain ‖ vault id ‖ … ‖ H(card)`
+pub(crate) fn info(domain: &'static [u8], context: &[&[u8]], card: &RecordHash) -> Vec<u8> {
+    let mut info = domain.to_vec();
+    for part in context {
+        info.extend_from_slice(part);
+    }
+    info.extend_from_slice(card.as_bytes());
+    info
 }
 
 pub(crate) fn grant_place<'a>(vault: &'a VaultId, place: &'a [u8]) -> Place<'a> {

@@ -4,7 +4,7 @@ use crate::kdf::Label;
 use crate::name::VaultPath;
 use crate::secret::secret_key;
 use crate::signed::Writers;
-use crate::{CollectionId, Result, random};
+use crate::{CollectionId, Error, Result, random};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
@@ -158,6 +158,25 @@ impl Collection {
     /// The epoch that is written under.
     pub(crate) fn current(&self) -> Option<&Epoch> {
         self.last().filter(|_| self.closed.is_none())
+    }
+
+    /// Opens the epoch after the last one, which closes.
+    ///
+    /// # Errors
+    /// `Tampered` for another number.
+    pub(crate) fn open(&mut self, number: u32, opened: u64, key: ContentKey) -> Result<()> {
+        let last = self.last().ok_or(Error::Tampered)?.number;
+        if last.checked_add(1) != Some(number) {
+            return Err(Error::Tampered);
+        }
+        self.closed = None;
+        self.insert(Epoch {
+            number,
+            opened,
+            orphan: false,
+            key,
+        });
+        Ok(())
     }
 
     pub(crate) fn insert(&mut self, epoch: Epoch) {

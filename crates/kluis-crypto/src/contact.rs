@@ -207,6 +207,15 @@ impl Recipient {
         ))
     }
 
+    /// A group of the owner's own.
+    pub(crate) fn of_group(name: &str, card: Card) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            // Whoever made it chose its suite.
+            ..Self::trusted_on_first_use(card).allow_classical()
+        }
+    }
+
     /// The same, under a name for lists and statements.
     ///
     /// # Errors

@@ -9,6 +9,7 @@
 use crate::card::Card;
 use crate::cbor::{Reader, Record, Writer};
 use crate::contact::Contact;
+use crate::group::Generations;
 use crate::header::{Suite, check_magic};
 use crate::identity::Identity;
 use crate::kdf::{Label, domain};
@@ -344,10 +345,38 @@ pub(crate) enum Keys {
     Inside(Tree),
     /// In a ring of the bundle, under this key.
     Ring(usize, RingKey),
+    /// Those of a group.
+    Group(Generations),
+}
+
+/// What the keys of a letter are of.
+enum Given {
+    Tree(Tree),
+    Group(Generations),
+}
+
+impl Given {
+    fn hash(&self) -> RecordHash {
+        match self {
+            Self::Tree(tree) => tree_hash(tree),
+            Self::Group(generations) => generations.hash(),
+        }
+    }
+}
+
+/// How a grantee comes to a grant.
+#[derive(Debug)]
+enum Road {
+    /// It was given to himself.
+    Own,
+    /// It was given to a group that he is in.
+    Through(Generations),
+    /// It makes him a member of a group, and reaches no folder.
+    Membership(Generations),
 }
 
 /// What a grantee opens: `[statement, signature, grantor's card, mailbox secret,
-/// keys]`, the keys being `[0, tree]` or `[1, ring, key]`.
+/// keys]`, the keys being `[0, tree]`, `[1, ring, key]` or `[2, generations of a group]`.
 struct Letter {
     statement: Vec<u8>,
     signature: [u8; 64],
@@ -374,6 +403,10 @@ impl Record for Letter {
                     .uint(*ring as u64)
                     .bytes(key.expose_secret());
             }
+            Keys::Group(generations) => {
+                to.array(2).uint(2);
+                generations.write(to);
+            }
         }
     }
 
@@ -391,6 +424,7 @@ impl Record for Letter {
                 let key = from.fixed()?;
                 Keys::Ring(ring, RingKey::init_with(|out| *out = *key))
             }
+            (2, 2) => Keys::Group(Generations::read(from)?),
             _ => return Err(Error::Tampered),
         };
         Ok(Self {
@@ -474,10 +508,10 @@ pub(crate) fn first_letter(
     grantee: &Card,
     statement: &Statement,
     mailbox: &MailboxSecret,
-    tree: Tree,
+    keys: Keys,
     name: &LetterName,
 ) -> Result<Vec<u8>> {
-    let letter = letter(grantor, statement, mailbox, Keys::Inside(tree));
+    let letter = letter(grantor, statement, mailbox, keys);
     let mut record = Share::MAGIC.to_vec();
     record.extend(grantee.seal(&statement.vault, &name.0, &letter.encode())?);
     if record.len() > Share::MAX_LENGTH {
@@ -515,40 +549,41 @@ impl Bundle {
         Place { kind, vault, place }
     }
 
-    /// Adds a tree that several letters hand out.
+    /// Adds keys that several letters hand out: a tree, or what a group's members hold.
     pub(crate) fn add_ring(
         &mut self,
         vault: &VaultId,
         sequence: u64,
-        tree: &Tree,
+        keys: &impl Record,
     ) -> Result<(usize, RingKey)> {
         let key = RingKey::make()?;
         let place = sequence.to_be_bytes();
         let sealed = message::seal(
             key.expose_secret(),
             &Self::place("ring", vault, &place),
-            &tree.encode(),
+            &keys.encode(),
         )?;
         self.rings.push(sealed);
         Ok((self.rings.len() - 1, key))
     }
 
+    /// Adds a letter, to be found by `found_by`.
     pub(crate) fn add_letter(
         &mut self,
         sequence: u64,
         grantor: &Identity,
         statement: &Statement,
-        mailbox: &MailboxSecret,
+        (mailbox, found_by): (&MailboxSecret, &MailboxSecret),
         keys: Keys,
     ) -> Result<()> {
         let vault = &statement.vault;
         let place = sequence.to_be_bytes();
         let sealed = message::seal(
-            mailbox.key(vault).expose_secret(),
+            found_by.key(vault).expose_secret(),
             &Self::place("letter", vault, &place),
             &letter(grantor, statement, mailbox, keys).encode(),
         )?;
-        self.letters.insert(mailbox.label(vault, sequence), sealed);
+        self.letters.insert(found_by.label(vault, sequence), sealed);
         Ok(())
     }
 
@@ -569,11 +604,17 @@ impl Bundle {
         Self::decode(check_magic(record, Self::MAGIC)?)
     }
 
-    fn tree(&self, vault: &VaultId, sequence: u64, ring: usize, key: &RingKey) -> Result<Tree> {
+    fn ring<T: Record>(
+        &self,
+        vault: &VaultId,
+        sequence: u64,
+        ring: usize,
+        key: &RingKey,
+    ) -> Result<T> {
         let sealed = self.rings.get(ring).ok_or(Error::Tampered)?;
         let place = sequence.to_be_bytes();
         let place = Self::place("ring", vault, &place);
-        Tree::decode(&message::open(key.expose_secret(), &place, sealed)?)
+        T::decode(&message::open(key.expose_secret(), &place, sealed)?)
     }
 }
 
@@ -612,9 +653,11 @@ pub fn bundle_path(hash: RecordHash) -> String {
 }
 
 /// A grant in the hands of its grantee: what was shared, and the keys that came
-/// with it or were found since.
+/// with it or were found since. It may also be what makes him a member of a group:
+/// see [`is_membership`](Self::is_membership).
 #[derive(Debug)]
 pub struct Share {
+    road: Road,
     statement: Statement,
     grantor: Card,
     mailbox: MailboxSecret,
@@ -648,16 +691,55 @@ impl Share {
         name: &LetterName,
         record: &[u8],
     ) -> Result<Self> {
-        if record.len() > Self::MAX_LENGTH {
-            return Err(Error::LimitExceeded("length of a grant"));
-        }
-        let sealed = check_magic(record, Self::MAGIC)?;
+        let sealed = Self::sealed(record)?;
         let letter = Letter::decode(&identity.open(vault, &name.0, sealed)?)?;
         let statement = Self::check(&letter, vault, &identity.card().hash())?;
+        let given = match letter.keys {
+            Keys::Inside(tree) => Given::Tree(tree),
+            Keys::Group(generations) => Given::Group(generations),
+            Keys::Ring(..) => return Err(Error::Tampered),
+        };
+        Self::assemble(statement, letter.grantor, letter.mailbox, given)
+    }
+
+    /// Opens the first letter of a grant to a group, by a membership in it that was
+    /// followed as far as the grant will be.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    ///
+    /// # Security
+    /// As for [`open`](Self::open).
+    pub fn open_in_group(
+        membership: &Share,
+        vault: &VaultId,
+        name: &LetterName,
+        record: &[u8],
+    ) -> Result<Self> {
+        let sealed = Self::sealed(record)?;
+        let Road::Membership(generations) = &membership.road else {
+            return Err(Error::Tampered);
+        };
+        let (letter, card) = generations.open(vault, &name.0, sealed)?;
+        let letter = Letter::decode(&letter)?;
+        let statement = Self::check(&letter, vault, &card)?;
+        // A group is in no group.
         let Keys::Inside(tree) = letter.keys else {
             return Err(Error::Tampered);
         };
-        Self::assemble(statement, letter.grantor, letter.mailbox, tree)
+        let given = Given::Tree(tree);
+        let share = Self::assemble(statement, letter.grantor, letter.mailbox, given)?;
+        Ok(Self {
+            road: Road::Through(generations.duplicate()),
+            ..share
+        })
+    }
+
+    fn sealed(record: &[u8]) -> Result<&[u8]> {
+        if record.len() > Self::MAX_LENGTH {
+            return Err(Error::LimitExceeded("length of a grant"));
+        }
+        check_magic(record, Self::MAGIC)
     }
 
     fn check(letter: &Letter, vault: &VaultId, grantee: &RecordHash) -> Result<Statement> {
@@ -680,14 +762,23 @@ impl Share {
         statement: Statement,
         grantor: Card,
         mailbox: MailboxSecret,
-        mut tree: Tree,
+        given: Given,
     ) -> Result<Self> {
-        let is_stated = tree_hash(&tree) == statement.tree && tree.is_of(&statement.scope);
-        if !is_stated || tree.mounted(None).is_none() {
+        let hash = given.hash();
+        let (road, is_of, mut tree) = match given {
+            Given::Tree(tree) => (Road::Own, tree.is_of(&statement.scope), tree),
+            Given::Group(generations) => {
+                let tree = generations.tree()?;
+                let is_of = generations.is_of(&statement.scope);
+                (Road::Membership(generations), is_of, tree)
+            }
+        };
+        if hash != statement.tree || !is_of || tree.mounted(None).is_none() {
             return Err(Error::Tampered);
         }
         tree.set_head(statement.before.sequence);
         Ok(Self {
+            road,
             head: statement.before,
             statement,
             grantor,
@@ -769,25 +860,39 @@ impl Share {
         }
         let bundle = Bundle::parse(bundle)?;
         let vault = self.statement.vault;
-        let label = self.mailbox.label(&vault, sequence);
+        let found_by = match &self.road {
+            Road::Through(generations) => generations.mailbox(&vault, &self.mailbox, sequence)?,
+            Road::Own | Road::Membership(_) => self.mailbox.duplicate(),
+        };
+        let label = found_by.label(&vault, sequence);
         let Some(sealed) = bundle.letters.get(&label) else {
             self.awaited = None;
             return Ok(false);
         };
         let place = sequence.to_be_bytes();
         let place = Bundle::place("letter", &vault, &place);
-        let letter = message::open(self.mailbox.key(&vault).expose_secret(), &place, sealed)?;
+        let letter = message::open(found_by.key(&vault).expose_secret(), &place, sealed)?;
         let letter = Letter::decode(&letter)?;
         let statement = Self::check(&letter, &vault, &self.statement.grantee)?;
         if statement.id != self.statement.id || statement.before.sequence + 1 != sequence {
             return Err(Error::Tampered);
         }
-        let tree = match letter.keys {
-            Keys::Inside(tree) => tree,
-            Keys::Ring(ring, key) => bundle.tree(&vault, sequence, ring, &key)?,
+        let given = match (letter.keys, &self.road) {
+            (Keys::Inside(tree), Road::Own | Road::Through(_)) => Given::Tree(tree),
+            (Keys::Group(generations), Road::Membership(_)) => Given::Group(generations),
+            (Keys::Ring(ring, key), Road::Own | Road::Through(_)) => {
+                Given::Tree(bundle.ring(&vault, sequence, ring, &key)?)
+            }
+            (Keys::Ring(ring, key), Road::Membership(_)) => {
+                Given::Group(bundle.ring(&vault, sequence, ring, &key)?)
+            }
+            _ => return Err(Error::Tampered),
         };
-        let head = self.head;
-        *self = Self::assemble(statement, letter.grantor, letter.mailbox, tree)?;
+        let (head, road) = (self.head, std::mem::replace(&mut self.road, Road::Own));
+        *self = Self::assemble(statement, letter.grantor, letter.mailbox, given)?;
+        if let Road::Through(_) = road {
+            self.road = road;
+        }
         self.filed = true;
         self.head = head;
         self.tree.set_head(head.sequence);
@@ -799,7 +904,21 @@ impl Share {
         &self.grantor
     }
 
-    /// The own name of what was shared; empty for a whole vault.
+    /// Whether it makes its grantee a member of a group, and reaches no folder: its
+    /// tree holds nothing to read or write.
+    pub fn is_membership(&self) -> bool {
+        matches!(self.road, Road::Membership(_))
+    }
+
+    /// Whether it was given to the group that this is a membership in.
+    pub fn is_through(&self, membership: &Share) -> bool {
+        match (&self.road, &membership.road) {
+            (Road::Through(ours), Road::Membership(group)) => ours.group == group.group,
+            _ => false,
+        }
+    }
+
+    /// The own name of what was shared, or the group's; empty for a whole vault.
     pub fn name(&self) -> &str {
         self.statement.scope.name()
     }
@@ -884,13 +1003,14 @@ pub(crate) fn forged(
                 Scope::Folder(_) => Scope::Folder(Some(name)),
                 Scope::Object(_) => Scope::Object(name),
                 Scope::Version(_, commitment) => Scope::Version(name, commitment),
+                Scope::Group(id, _) => Scope::Group(id, name),
             };
         }
         Some(Forgery::Kind) => {
             statement.scope = match statement.scope {
                 Scope::Version(name, _) | Scope::Folder(Some(name)) => Scope::Object(name),
                 Scope::Object(name) => Scope::Folder(Some(name)),
-                Scope::Folder(None) => return Err(Error::Tampered),
+                Scope::Folder(None) | Scope::Group(..) => return Err(Error::Tampered),
             };
         }
         Some(Forgery::Commitment) => {

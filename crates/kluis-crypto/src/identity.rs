@@ -3,7 +3,7 @@
 
 use crate::aead::TAG;
 use crate::armor::Armor;
-use crate::card::{Body, Card, IdentitySuite, PublicKeys, Replacement, grant_place};
+use crate::card::{Body, Card, IdentitySuite, PublicKeys, Replacement, grant_place, info};
 use crate::cbor::{Reader, Record, Writer};
 use crate::credential::{KdfCeiling, KdfParams, Kek, Password, random_bytes, stretch};
 use crate::header::check_magic;
@@ -103,6 +103,22 @@ impl Identity {
         Self::of(secrets)
     }
 
+    /// The identity of a group in one of its generations.
+    pub(crate) fn of_seeds(
+        suite: IdentitySuite,
+        signing: SigningSeed,
+        sealing: KemSeed,
+        created: u64,
+    ) -> Result<Self> {
+        Self::of(Secrets {
+            suite,
+            signing,
+            sealing,
+            created,
+            replaces: None,
+        })
+    }
+
     fn of(secrets: Secrets) -> Result<Self> {
         let body = Body {
             keys: secrets.public_keys()?,
@@ -168,13 +184,8 @@ impl Identity {
     /// # Errors
     /// `Tampered`, whatever is wrong.
     pub fn open(&self, vault: &VaultId, place: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-        let suite = self.card.suite();
-        let (encapsulated, record) = sealed
-            .split_at_checked(suite.encapsulated_length())
-            .ok_or(Error::Tampered)?;
-        let info = self.card.info(domain::GRANT, &[vault.as_bytes()]);
-        let key = self.decapsulate(encapsulated, &info)?;
-        message::open(key.expose_secret(), &grant_place(vault, place), record)
+        let to = (self.card.suite(), &self.card.hash(), &self.sealing);
+        open_sealed(to, vault, place, sealed)
     }
 
     /// The key that [`Card::encapsulate`] made.
@@ -191,6 +202,21 @@ impl fmt::Debug for Identity {
             .field("fingerprint", &self.card.fingerprint())
             .finish_non_exhaustive()
     }
+}
+
+/// Opens what was sealed to the card with this hash: what takes no signing key.
+pub(crate) fn open_sealed(
+    (suite, card, seed): (IdentitySuite, &RecordHash, &KemSeed),
+    vault: &VaultId,
+    place: &[u8],
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>> {
+    let (encapsulated, record) = sealed
+        .split_at_checked(suite.encapsulated_length())
+        .ok_or(Error::Tampered)?;
+    let info = info(domain::GRANT, &[vault.as_bytes()], card);
+    let key = suite.decapsulate(seed, encapsulated, &info)?;
+    message::open(key.expose_secret(), &grant_place(vault, place), record)
 }
 
 /// An identity under a password, as a text: what its owner keeps in a file.

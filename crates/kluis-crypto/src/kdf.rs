@@ -46,6 +46,7 @@ labels! {
     LETTER_KEY = "letter-key",
     LINK_NAME = "link-name",
     LINK_KEY = "link-key",
+    GROUP_MAILBOX = "group-mailbox",
     PIN_FILE = "pin-file",
     #[allow(dead_code, reason = "the second part of device state has no content yet")]
     DEVICE_OBJECTS = "device-objects",

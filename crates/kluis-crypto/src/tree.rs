@@ -22,30 +22,39 @@ pub enum Scope {
     Object(VaultPath),
     /// One write of an object, by its commitment.
     Version(VaultPath, [u8; 32]),
+    /// Being a member of a group, with its name.
+    Group(CollectionId, VaultPath),
 }
 
 impl Scope {
     const FOLDER: u64 = 0;
     const OBJECT: u64 = 1;
     const VERSION: u64 = 2;
+    const GROUP: u64 = 3;
 
-    /// Where it is; nowhere for the whole vault.
+    /// Where it is; nowhere for the whole vault and for a group.
     pub fn path(&self) -> Option<&VaultPath> {
         match self {
             Self::Folder(folder) => folder.as_ref(),
             Self::Object(path) | Self::Version(path, _) => Some(path),
+            Self::Group(..) => None,
         }
     }
 
     /// Its own name; empty for the whole vault.
     pub fn name(&self) -> &str {
-        self.path().map_or("", VaultPath::name)
+        match self {
+            Self::Group(_, name) => name.as_str(),
+            _ => self.path().map_or("", VaultPath::name),
+        }
     }
 
     /// Whether who has this reaches all of another, now and later.
     pub(crate) fn reaches(&self, other: &Self) -> bool {
         match (self, other) {
             (_, Self::Version(..)) | (Self::Version(..), _) => false,
+            (Self::Group(own, _), Self::Group(other, _)) => own == other,
+            (_, Self::Group(..)) | (Self::Group(..), _) => false,
             (Self::Object(own), Self::Object(other)) => own == other,
             (Self::Object(_), Self::Folder(_)) => false,
             (Self::Folder(folder), other) => {
@@ -61,11 +70,12 @@ impl Scope {
             Self::Folder(folder) => Self::Folder(folder.as_ref().map(VaultPath::own)),
             Self::Object(path) => Self::Object(path.own()),
             Self::Version(path, commitment) => Self::Version(path.own(), *commitment),
+            Self::Group(..) => self.clone(),
         }
     }
 }
 
-/// `[0, folder or ""]`, `[1, path]` or `[2, path, commitment]`
+/// `[0, folder or ""]`, `[1, path]`, `[2, path, commitment]` or `[3, group id, name]`
 impl Record for Scope {
     fn write(&self, to: &mut Writer) {
         match self {
@@ -79,6 +89,11 @@ impl Record for Scope {
                 .uint(Self::VERSION)
                 .text(path.as_str())
                 .bytes(commitment),
+            Self::Group(id, name) => to
+                .array(3)
+                .uint(Self::GROUP)
+                .bytes(id.as_bytes())
+                .text(name.as_str()),
         };
     }
 
@@ -88,7 +103,8 @@ impl Record for Scope {
             (Self::FOLDER, 2) => Ok(Self::Folder(read_mount(from)?)),
             (Self::OBJECT, 2) => Ok(Self::Object(read_path(from)?)),
             (Self::VERSION, 3) => Ok(Self::Version(read_path(from)?, *from.fixed()?)),
-            (Self::FOLDER | Self::OBJECT | Self::VERSION, _) => Err(Error::Tampered),
+            (Self::GROUP, 3) => Ok(Self::Group(CollectionId(*from.fixed()?), read_name(from)?)),
+            (Self::FOLDER..=Self::GROUP, _) => Err(Error::Tampered),
             _ => Err(Error::UnsupportedFormat("kind of a grant")),
         }
     }
@@ -342,18 +358,7 @@ impl Tree {
                 key,
             } => {
                 let collection = self.get_mut(&collection).ok_or(Error::Tampered)?;
-                let last = collection.last().ok_or(Error::Tampered)?.number;
-                if last.checked_add(1) != Some(number) {
-                    return Err(Error::Tampered);
-                }
-                collection.closed = None;
-                collection.insert(Epoch {
-                    number,
-                    opened: sequence,
-                    orphan: false,
-                    key,
-                });
-                Ok(())
+                collection.open(number, sequence, key)
             }
             Action::Floor { collection, floor } => {
                 let collection = self.get_mut(&collection).ok_or(Error::Tampered)?;
@@ -649,7 +654,7 @@ impl Tree {
                 self.folder_names(folder.as_ref()).map(Top::Folder),
             ),
             Scope::Object(path) => (self.nearest(path), Some(Top::Object(path.own()))),
-            Scope::Version(..) => (None, None),
+            Scope::Version(..) | Scope::Group(..) => (None, None),
         };
         let (own, top) = own.zip(top).ok_or_else(no_keys)?;
         let stored = match scope.path() {
@@ -715,7 +720,7 @@ impl Tree {
                     with_keys(collection, collection.epochs.iter(), key)
                 }
             }
-            Scope::Version(..) => return None,
+            Scope::Version(..) | Scope::Group(..) => return None,
         };
         Some(Collection {
             mount: None,
@@ -858,7 +863,7 @@ fn read_path(from: &mut Reader<'_>) -> Result<VaultPath> {
     read_mount(from)?.ok_or(Error::Tampered)
 }
 
-fn read_name(from: &mut Reader<'_>) -> Result<VaultPath> {
+pub(crate) fn read_name(from: &mut Reader<'_>) -> Result<VaultPath> {
     let name = read_path(from)?;
     if name.segments().count() == 1 {
         Ok(name)

@@ -9,6 +9,7 @@
 mod cases;
 mod example;
 mod grants;
+mod groups;
 mod identity;
 mod links;
 mod run;

@@ -41,6 +41,8 @@ pub(crate) struct Member {
     pub(crate) shares: BTreeMap<String, Share>,
     /// Those that were taken back.
     pub(crate) ended: Vec<Received>,
+    /// Memberships in groups, by their names here. They reach no folder.
+    pub(crate) groups: BTreeMap<String, Share>,
     pub(crate) head: Position,
     /// When that entry was written.
     pub(crate) written: u64,
@@ -155,7 +157,9 @@ impl Control {
     /// `allowed`.
     pub(crate) fn check_ended(&self, allowed: bool) -> Result<()> {
         match &self.access {
-            Access::Member(member) if member.shares.is_empty() && !allowed => {
+            Access::Member(member)
+                if member.shares.is_empty() && member.groups.is_empty() && !allowed =>
+            {
                 Err(taken_back(member.ended.first().map_or("", |r| &r.name)))
             }
             _ => Ok(()),
@@ -341,6 +345,11 @@ impl Owner {
 }
 
 impl Member {
+    /// What was accepted under this name.
+    pub(crate) fn share(&self, name: &str) -> Option<&Share> {
+        self.shares.get(name).or_else(|| self.groups.get(name))
+    }
+
     /// The share that a path leads into, and the rest of the path.
     fn find(&self, path: &VaultPath) -> Result<(&Share, Option<VaultPath>)> {
         let (name, below) = match path.as_str().split_once('/') {

@@ -90,8 +90,8 @@ pub use pin::LedgerPin;
 pub use read::Object;
 pub use reencrypt::{Receipt, Reencrypted};
 pub use sharing::{
-    AccessPeriod, AccessStatement, Grant, Granted, Invitation, Kind, LinkPeriod, Prefixes,
-    Received, Revoked,
+    AccessPeriod, AccessStatement, Grant, Granted, GroupInfo, GroupMember, Invitation, Kind,
+    LinkPeriod, Prefixes, Received, Revoked,
 };
 pub use vault::{AddedSlot, FoundVault, SlotInfo, Vault, VaultOptions};
 pub use write::MAX_CONDITIONAL_STREAM;

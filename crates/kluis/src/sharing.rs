@@ -11,7 +11,7 @@ use crate::{Address, Error, LedgerPin, Result};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use kluis_crypto::{
-    Accepted, Card, Contact, Decision, Entry, Fingerprint, GrantFile, GrantId, GrantRecord,
+    Accepted, Card, Contact, Decision, Entry, Fingerprint, GrantFile, GrantId, GrantRecord, Group,
     Identity, IdentitySuite, Ledger, LetterName, Position, Recipient, Scope, Share, Terms, VaultId,
     VaultPath, bundle_path,
 };
@@ -21,6 +21,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+const GRANT: &str = "the grant";
 
 /// The longest bundle of letters.
 pub(crate) const MAX_BUNDLE: usize = 64 << 20;
@@ -192,6 +194,8 @@ pub enum Kind {
     Object,
     /// One write of an object, and no other.
     Version,
+    /// A place in a group, and with it what the group is given.
+    Group,
 }
 
 impl Kind {
@@ -200,6 +204,7 @@ impl Kind {
             Scope::Folder(_) => Self::Folder,
             Scope::Object(_) => Self::Object,
             Scope::Version(..) => Self::Version,
+            Scope::Group(..) => Self::Group,
         }
     }
 }
@@ -212,6 +217,9 @@ pub struct Grant {
     pub id: GrantId,
     /// The name of who has it, as it was then.
     pub to: String,
+    /// The group that it was given to. In a statement of access `to` is one of its
+    /// members then; otherwise it is the group itself.
+    pub group: Option<String>,
     /// Whose card it was sealed to.
     pub fingerprint: Fingerprint,
     /// Where it is; none for the whole vault.
@@ -233,6 +241,7 @@ impl Grant {
         Self {
             id: record.id(),
             to: record.to().to_owned(),
+            group: None,
             fingerprint: record.card().fingerprint(),
             path: record.scope().path().map(|path| path.as_str().to_owned()),
             kind: Kind::of(record.scope()),
@@ -242,6 +251,48 @@ impl Grant {
             filed: record.filed(),
         }
     }
+
+    /// A grant to a group, as one of its members has it.
+    fn of_member(record: &GrantRecord, group: &str, member: &GrantRecord) -> Self {
+        let later = |a: u64, b: u64| a.max(b);
+        Self {
+            to: member.to().to_owned(),
+            group: Some(group.to_owned()),
+            fingerprint: member.card().fingerprint(),
+            suite: member.card().suite(),
+            given: from_micros(later(record.time(), member.time())),
+            filed: later(record.filed(), member.filed()),
+            ..Self::of(record)
+        }
+    }
+}
+
+/// A group, as the owner's ledger has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupInfo {
+    /// What it is called.
+    pub name: String,
+    /// When it was made, by the owner's clock.
+    pub created: SystemTime,
+    /// In the order in which they came.
+    pub members: Vec<GroupMember>,
+}
+
+/// Somebody in a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupMember {
+    /// Names the membership, which is a grant: to take it back.
+    pub id: GrantId,
+    /// The member's name, as it was then.
+    pub name: String,
+    /// The member's card.
+    pub fingerprint: Fingerprint,
+    /// How what the members hold was sealed to him.
+    pub suite: IdentitySuite,
+    /// Since when, by the owner's clock.
+    pub since: SystemTime,
 }
 
 /// Who could read or write something, as far as a ledger sequence.
@@ -321,10 +372,13 @@ impl AccessPeriod {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Received {
-    /// The folder or object that it is in the vault as it is open here.
+    /// The folder or object that it is in the vault as it is open here; for a membership
+    /// in a group, what the group is called here.
     pub name: String,
     /// What it is.
     pub kind: Kind,
+    /// The group by which it comes, as it is called here.
+    pub group: Option<String>,
     /// Names the grant, for its owner too.
     pub id: GrantId,
     /// Where its first letter lies, as its invitation has it.
@@ -342,6 +396,7 @@ impl Received {
         Self {
             name: accepted.name.clone(),
             kind: Kind::of(share.scope()),
+            group: None,
             id: share.id(),
             letter: accepted.letter,
             grantor: accepted.grantor,
@@ -499,6 +554,98 @@ impl Vault {
         self.share_with(Scope::Folder(None), recipient, terms).await
     }
 
+    /// Makes a group: one grant to it serves all who are in it. `share` with its
+    /// [`group`](Self::group) gives it access.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a name that a contact or another group has, or that is none;
+    /// otherwise as [`save_contact`](Self::save_contact).
+    pub async fn new_group(&self, name: &str) -> Result<()> {
+        let decision = Decision::NewGroup {
+            name: name.to_owned(),
+            suite: IdentitySuite::default(),
+        };
+        self.decide(decision).await.map(drop)
+    }
+
+    /// The groups, in the order of their names.
+    ///
+    /// # Errors
+    /// As [`card`](Self::card).
+    pub fn groups(&self) -> Result<Vec<GroupInfo>> {
+        let control = self.control()?;
+        let groups = control.owner()?.ledger.groups();
+        Ok(groups.into_iter().map(group_info).collect())
+    }
+
+    /// A group as somebody that can be shared with. It is the owner's own, so that nobody
+    /// has to verify it.
+    ///
+    /// # Errors
+    /// `NotFound`; otherwise as [`card`](Self::card).
+    pub fn group(&self, name: &str) -> Result<Recipient> {
+        let control = self.control()?;
+        let group = control.owner()?.ledger.group(name);
+        let group = group.ok_or_else(|| no_group(name))?;
+        group
+            .recipient()
+            .map_err(|error| Error::core(error, LEDGER))
+    }
+
+    /// Takes somebody into a group: from now on they read, and write, whatever the group
+    /// does, with its past. They accept the invitation first, and then those of what the
+    /// group was given, which are the same for all its members.
+    ///
+    /// # Security
+    /// With it come the group's keys of before: they open what it was given earlier, also
+    /// what was taken back from it since, as far as it was written by then.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` for who is in it already, or is a group; otherwise as
+    /// [`save_contact`](Self::save_contact).
+    pub async fn add_to_group(&self, group: &str, recipient: &Recipient) -> Result<Granted> {
+        let decision = Decision::Join {
+            group: group.to_owned(),
+            recipient: recipient.clone(),
+        };
+        self.give(decision).await
+    }
+
+    /// Takes somebody, by the name that he has in it, out of a group: in one entry the
+    /// group gets new keys, and so does every folder that it reads, and all who remain
+    /// are told. Nothing that is written from then on, by whoever knows of it, is readable
+    /// with what he had. To take back another grant of his with it, give
+    /// [`revoke`](Self::revoke) the ids of both.
+    ///
+    /// What this is not: what was written before stays readable to him until it is
+    /// written again.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` where he keeps access to a folder of the group by
+    /// another road; otherwise as [`revoke`](Self::revoke).
+    pub async fn remove_from_group(&self, group: &str, member: &str) -> Result<Revoked> {
+        let id = {
+            let control = self.control()?;
+            let known = control.owner()?.ledger.group(group);
+            let known = known.ok_or_else(|| no_group(group))?;
+            let mut members = known.members().filter(|m| m.to() == member);
+            match (members.next(), members.next()) {
+                (Some(one), None) => one.id(),
+                (Some(_), Some(_)) => {
+                    return Err(Error::invalid(
+                        "several members have this name; take one back by the id of the membership",
+                    ));
+                }
+                (None, _) => {
+                    return Err(Error::NotFound {
+                        path: format!("member {member} of group {group}"),
+                    });
+                }
+            }
+        };
+        self.revoke(&[id]).await
+    }
+
     async fn share_with(
         &self,
         scope: Scope,
@@ -530,23 +677,24 @@ impl Vault {
         let record = owner.ledger.grant(&id);
         let record = record.ok_or_else(|| Error::tampered(LEDGER))?;
         let tree = owner.ledger.tree();
-        let objects = match record.scope().path() {
-            Some(path) => {
+        let objects = match record.scope() {
+            Scope::Folder(None) => Some(tree.top().to_owned()),
+            // It reaches what the group does, by grants of its own.
+            Scope::Group(..) => None,
+            Scope::Folder(Some(path)) | Scope::Object(path) | Scope::Version(path, _) => {
                 let stored = tree.store_path(path);
-                stored
-                    .map_err(|error| Error::core(error, path.as_str()))?
-                    .path
+                let stored = stored.map_err(|error| Error::core(error, path.as_str()))?;
+                Some(stored.path)
             }
-            None => tree.top().to_owned(),
         };
-        let one_object = Kind::of(record.scope()) != Kind::Folder;
+        let one_object = matches!(Kind::of(record.scope()), Kind::Object | Kind::Version);
         let mut list = vec!["k/h".to_owned(), "k/l".to_owned()];
         if !one_object {
-            list.push(objects.clone());
+            list.extend(objects.clone());
         }
         let records = ["kluis.vault", "k/header", "k/h", "k/l", "k/g"];
         let mut read: Vec<String> = records.map(str::to_owned).to_vec();
-        read.push(objects.clone());
+        read.extend(objects.clone());
         Ok(Granted {
             id,
             invitation,
@@ -554,11 +702,10 @@ impl Vault {
             prefixes: Prefixes {
                 read,
                 list,
-                write: if record.terms().write {
-                    vec![objects]
-                } else {
-                    Vec::new()
-                },
+                write: objects
+                    .filter(|_| record.terms().write)
+                    .into_iter()
+                    .collect(),
                 one_object,
             },
         })
@@ -587,7 +734,12 @@ impl Vault {
     /// As [`card`](Self::card).
     pub fn grants(&self) -> Result<Vec<Grant>> {
         let control = self.control()?;
-        let mut grants: Vec<Grant> = control.owner()?.ledger.grants().map(Grant::of).collect();
+        let ledger = &control.owner()?.ledger;
+        let of = |record: &GrantRecord| Grant {
+            group: ledger.grantee(record).map(|group| group.name().to_owned()),
+            ..Grant::of(record)
+        };
+        let mut grants: Vec<Grant> = ledger.grants().map(of).collect();
         grants.sort_by_key(|grant| (grant.filed, grant.id));
         Ok(grants)
     }
@@ -603,8 +755,13 @@ impl Vault {
             return Ok(Vec::new());
         };
         let received = |accepted: &Accepted| {
-            let share = member.shares.get(&accepted.name)?;
-            Some(Received::of(accepted, share, false))
+            let share = member.share(&accepted.name)?;
+            let mut groups = member.groups.iter();
+            let group = groups.find(|(_, membership)| share.is_through(membership));
+            Some(Received {
+                group: group.map(|(name, _)| name.clone()),
+                ..Received::of(accepted, share, false)
+            })
         };
         let mut all: Vec<_> = member.accepted.iter().filter_map(received).collect();
         all.extend(member.ended.iter().cloned());
@@ -613,7 +770,8 @@ impl Vault {
     }
 
     /// Who else than the owner could read or write a path, or anything in the vault,
-    /// from when to when, by which grant or link and for what: everything that the ledger
+    /// from when to when, by which grant or link and for what; a grant to a group once for each
+    /// of its members, as long as he was in it: everything that the ledger
     /// holds, up to the sequence that is given along. Reads the whole ledger, and
     /// nothing else.
     ///
@@ -642,6 +800,8 @@ impl Vault {
                 to.as_ref().is_none_or(|to| to == path)
             }
             Scope::Folder(folder) => is_in(folder.as_ref()),
+            // What it reaches stands there by itself.
+            Scope::Group(..) => false,
         };
         let links = history
             .links
@@ -657,7 +817,10 @@ impl Vault {
             .iter()
             .filter(|period| reaches(period.grant.scope()))
             .map(|period| AccessPeriod {
-                grant: Grant::of(&period.grant),
+                grant: match &period.through {
+                    Some((group, member)) => Grant::of_member(&period.grant, group, member),
+                    None => Grant::of(&period.grant),
+                },
                 ended: period.ended.map(|(_, time)| from_micros(time)),
                 ended_by: period.ended.map(|(sequence, _)| sequence),
             });
@@ -668,8 +831,8 @@ impl Vault {
         })
     }
 
-    /// Takes grants back: all in one entry, which opens new epochs for the folders
-    /// that they reached, gives the new keys to all who remain, and is either made
+    /// Takes grants back, and memberships in groups: all in one entry, which opens new
+    /// epochs for the folders that they reached, gives the new keys to all who remain, and is either made
     /// or not. Nothing that is written from then on, by whoever knows of it, is
     /// readable with what was taken back.
     ///
@@ -680,10 +843,12 @@ impl Vault {
     ///
     /// # Errors
     /// `NotFound`; `InvalidInput` where the same person keeps access by another grant
-    /// on the same or on a folder around it; `Conflict`; those of the store.
+    /// on the same or on a folder around it, or by a group; `Conflict`; those of the store.
     pub async fn revoke(&self, grants: &[GrantId]) -> Result<Revoked> {
         let held = |control: &Control| {
-            let held = control.owner()?.ledger.grants();
+            let ledger = &control.owner()?.ledger;
+            let members = ledger.groups().into_iter().flat_map(Group::members);
+            let held = ledger.grants().chain(members);
             let held = held.map(|grant| (grant.id(), grant.card().fingerprint()));
             Ok::<_, Error>(held.collect::<BTreeMap<_, _>>())
         };
@@ -693,7 +858,15 @@ impl Vault {
         }
         let (control, _) = self.decide(Decision::Revoke(grants.to_vec())).await?;
         let people: Vec<_> = grants.iter().filter_map(|id| before.get(id)).collect();
-        let mut remaining: Vec<Grant> = control.owner()?.ledger.grants().map(Grant::of).collect();
+        let ledger = &control.owner()?.ledger;
+        let of_theirs = |record: &GrantRecord| match ledger.grantee(record) {
+            Some(group) => group
+                .members()
+                .map(|member| Grant::of_member(record, group.name(), member))
+                .collect(),
+            None => vec![Grant::of(record)],
+        };
+        let mut remaining: Vec<Grant> = ledger.grants().flat_map(of_theirs).collect();
         remaining.retain(|grant| people.contains(&&grant.fingerprint));
         remaining.sort_by_key(|grant| (grant.filed, grant.id));
         Ok(Revoked {
@@ -752,7 +925,7 @@ impl Vault {
         };
         let of_it = |accepted: &&Accepted| accepted.letter == invitation.letter;
         let here = member.accepted.iter().find(of_it);
-        let share = here.and_then(|here| member.shares.get(&here.name));
+        let share = here.and_then(|here| member.share(&here.name));
         let share = share.ok_or_else(wrong_invitation)?;
         let device = self
             .device()
@@ -775,6 +948,29 @@ impl Vault {
     }
 }
 
+fn no_group(name: &str) -> Error {
+    Error::NotFound {
+        path: format!("group {name}"),
+    }
+}
+
+fn group_info(group: &Group) -> GroupInfo {
+    let mut members: Vec<&GrantRecord> = group.members().collect();
+    members.sort_by_key(|member| (member.filed(), member.id()));
+    let member = |record: &GrantRecord| GroupMember {
+        id: record.id(),
+        name: record.to().to_owned(),
+        fingerprint: record.card().fingerprint(),
+        suite: record.card().suite(),
+        since: from_micros(record.time()),
+    };
+    GroupInfo {
+        name: group.name().to_owned(),
+        created: from_micros(group.created()),
+        members: members.into_iter().map(member).collect(),
+    }
+}
+
 impl VaultOptions {
     /// Opens the folders that a grant gives, beside those that were accepted on this
     /// device. Each lies at the top of the vault, under its own last name.
@@ -790,9 +986,17 @@ impl VaultOptions {
         identity: &Arc<Identity>,
         invitation: &Invitation,
     ) -> Result<Vault> {
+        self = self.also(invitation);
+        self.open(store, Arc::clone(identity)).await
+    }
+
+    /// Opens what this invitation gives as well, for programs that keep no state: the
+    /// membership in a group beside what the group was given.
+    #[must_use]
+    pub fn also(mut self, invitation: &Invitation) -> Self {
         self = self.id(invitation.vault);
         self.accepted.push(invitation.accepted(""));
-        self.open(store, Arc::clone(identity)).await
+        self
     }
 
     /// Forgets a grant that was accepted on this device, under the name that it has here.
@@ -852,57 +1056,103 @@ pub(crate) async fn open(
             .check_descent(store, &found.header, &found.ledger_names, *seen)
             .await?;
     }
-    let letters = accepted
+    let letters = accepted.into_iter().map(|accepted| letter(store, accepted));
+    let core = |error| Error::core(error, GRANT);
+    let mut own = Vec::new();
+    let mut to_groups = Vec::new();
+    for (accepted, record) in try_join_all(letters).await? {
+        match Share::open(&identity, &vault, &accepted.letter, &record) {
+            Ok(share) => own.push((trusted(&share, accepted)?, share)),
+            // Or sealed to a group that he is in.
+            Err(kluis_crypto::Error::Tampered) => to_groups.push((accepted, record)),
+            Err(error) => return Err(core(error)),
+        }
+    }
+    let oldest = |all: &[(Accepted, Share)]| all.iter().map(|(_, share)| share.head()).min();
+    let since = |known| fetched.since(store, &found.header, &found.ledger_names, known);
+    let reached = oldest(&own).ok_or_else(|| Error::tampered(GRANT))?;
+    let mut entries = since(reached).await?;
+
+    // Memberships first: with them opens what was given to groups. One that has ended
+    // opens what was given before, and so shows that it has ended too.
+    let mut known = Vec::new();
+    let (memberships, mut own): (Vec<_>, Vec<_>) = own
         .into_iter()
-        .map(|accepted| letter(store, vault, &identity, accepted));
-    let letters = try_join_all(letters).await?;
-    let Some(oldest) = letters.iter().map(|(share, _)| share.head()).min() else {
-        return Err(wrong_invitation());
+        .partition(|(_, share)| share.is_membership());
+    for (accepted, mut share) in memberships {
+        let is_over = ends(follow(store, &mut share, &entries).await)?;
+        known.push((accepted, share, is_over));
+    }
+    known.sort_by_key(|(_, _, is_over)| *is_over);
+    for (accepted, record) in to_groups {
+        let mut opened = Err(kluis_crypto::Error::Tampered);
+        for (_, membership, _) in &known {
+            if matches!(opened, Err(kluis_crypto::Error::Tampered)) {
+                opened = Share::open_in_group(membership, &vault, &accepted.letter, &record);
+            }
+        }
+        let share = opened.map_err(core)?;
+        own.push((trusted(&share, accepted)?, share));
+    }
+    if let Some(older) = oldest(&own).filter(|older| *older < reached) {
+        entries = since(older).await?;
+    }
+    for (accepted, mut share) in own {
+        let is_over = ends(follow(store, &mut share, &entries).await)?;
+        known.push((accepted, share, is_over));
+    }
+
+    let mut member = Member {
+        header: found.header,
+        identity,
+        accepted: Vec::new(),
+        shares: BTreeMap::new(),
+        groups: BTreeMap::new(),
+        ended: Vec::new(),
+        head: fetched.head(),
+        written: fetched.written(),
     };
-    let entries = fetched
-        .since(store, &found.header, &found.ledger_names, oldest)
-        .await?;
-    let mut known: Vec<Accepted> = Vec::new();
-    let (letters, accepted): (Vec<_>, Vec<_>) = letters.into_iter().unzip();
-    let mut shares = BTreeMap::new();
-    let mut ended = Vec::new();
-    for (accepted, mut share) in accepted.into_iter().zip(letters) {
+    for (accepted, share, is_over) in known {
         let name = match &*accepted.name {
             "" => own_name(&share),
             name => name.to_owned(),
         };
-        // Two folders of one name: the one that was not kept yet waits for another.
-        let name = if accepted.name.is_empty() && shares.contains_key(&name) {
+        // Two of one name: the one that was not kept yet waits for another.
+        let name = if accepted.name.is_empty() && member.share(&name).is_some() {
             accepted.letter.to_string()
         } else {
             name
         };
-        match follow(store, &mut share, &entries).await {
-            Ok(()) => {
-                if shares.insert(name.clone(), share).is_some() {
-                    return Err(Error::AlreadyExists { path: name });
-                }
-                known.push(Accepted { name, ..accepted });
-            }
-            // One that was taken back says nothing of the others.
-            Err(Error::AccessDenied { .. }) => {
-                let accepted = Accepted { name, ..accepted };
-                ended.push(Received::of(&accepted, &share, true));
-            }
-            Err(error) => return Err(error),
+        let accepted = Accepted { name, ..accepted };
+        if is_over {
+            member.ended.push(Received::of(&accepted, &share, true));
+            continue;
         }
+        if member.share(&accepted.name).is_some() {
+            return Err(Error::AlreadyExists {
+                path: accepted.name,
+            });
+        }
+        let all = if share.is_membership() {
+            &mut member.groups
+        } else {
+            &mut member.shares
+        };
+        all.insert(accepted.name.clone(), share);
+        member.accepted.push(accepted);
     }
     Ok(Control {
-        access: Access::Member(Box::new(Member {
-            header: found.header,
-            identity,
-            accepted: known,
-            shares,
-            ended,
-            head: fetched.head(),
-            written: fetched.written(),
-        })),
+        access: Access::Member(Box::new(member)),
     })
+}
+
+/// Whether what was followed has ended: one that was taken back says nothing of others.
+fn ends(followed: Result<()>) -> Result<bool> {
+    match followed {
+        Ok(()) => Ok(false),
+        Err(Error::AccessDenied { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// The name that a shared folder has unless another is chosen.
@@ -930,53 +1180,41 @@ fn each_once(accepted: Vec<Accepted>) -> Vec<Accepted> {
     once
 }
 
-/// The first letter of a grant, from who it has to be. What the store has is not kept
-/// here.
-async fn letter(
-    store: &Backend,
-    vault: VaultId,
-    identity: &Identity,
-    mut accepted: Accepted,
-) -> Result<(Share, Accepted)> {
-    let what = "the grant";
+/// The first letter of a grant. What the store has is not kept here.
+async fn letter(store: &Backend, mut accepted: Accepted) -> Result<(Accepted, Vec<u8>)> {
     let path = accepted.letter.path();
     match store.record(&path, Share::MAX_LENGTH).await {
-        Ok(Some(record)) => accepted.record = record.bytes.to_vec(),
+        Ok(Some(record)) => {
+            accepted.record.clear();
+            Ok((accepted, record.bytes.to_vec()))
+        }
         // Some stores call what is absent forbidden.
         Ok(None) | Err(Error::AccessDenied { .. }) if !accepted.record.is_empty() => {
-            let share = opened(vault, identity, &accepted)?;
-            return Ok((share, accepted));
+            let record = accepted.record.clone();
+            Ok((accepted, record))
         }
-        Ok(None) => {
-            return Err(Error::NotFound {
-                path: what.to_owned(),
-            });
-        }
-        Err(error) => return Err(error),
+        Ok(None) => Err(Error::NotFound {
+            path: GRANT.to_owned(),
+        }),
+        Err(error) => Err(error),
     }
-    let share = opened(vault, identity, &accepted)?;
-    accepted.record.clear();
-    Ok((share, accepted))
 }
 
-fn opened(vault: VaultId, identity: &Identity, accepted: &Accepted) -> Result<Share> {
-    let what = "the grant";
-    let share = Share::open(identity, &vault, &accepted.letter, &accepted.record)
-        .map_err(|error| Error::core(error, what))?;
+/// A grant from who it has to be.
+fn trusted(share: &Share, accepted: Accepted) -> Result<Accepted> {
     let found = share.grantor().fingerprint();
-    if found != accepted.grantor {
-        return Err(Error::UntrustedIdentity {
-            expected: accepted.grantor.to_string(),
-            found: found.to_string(),
-        });
+    if found == accepted.grantor {
+        return Ok(accepted);
     }
-    Ok(share)
+    Err(Error::UntrustedIdentity {
+        expected: accepted.grantor.to_string(),
+        found: found.to_string(),
+    })
 }
 
 /// Follows a share to the end of the ledger.
 async fn follow(store: &Backend, share: &mut Share, entries: &[Entry]) -> Result<()> {
-    let what = "the grant";
-    let core = |error| Error::core(error, what);
+    let core = |error| Error::core(error, GRANT);
     let head = share.head();
     for entry in entries {
         if entry.position().sequence <= head.sequence {

@@ -466,6 +466,12 @@ fn received_line(session: &Session, out: &mut Output, received: &Received) -> Re
         (false, true) => "; has ended",
         (false, false) => "",
     };
+    if received.kind == Kind::Group {
+        return out.line(&format!(
+            "{} the group {:?} from {grantor}{end}",
+            received.id, received.name
+        ));
+    }
     out.line(&format!(
         "{} :{}{} from {grantor}: {}{end}",
         received.id,
@@ -808,11 +814,14 @@ async fn open_identity(
 fn show_offer(session: &Session, label: &str, received: &Received, yes: bool) {
     let terms = describe(&received.terms);
     for line in [
-        format!(
-            "{label} offers the {} {:?}: {terms}",
-            kind_name(received.kind),
-            received.name
-        ),
+        match received.kind {
+            Kind::Group => format!("{label} offers a place in the group {:?}", received.name),
+            kind => format!(
+                "{label} offers the {} {:?}: {terms}",
+                kind_name(kind),
+                received.name
+            ),
+        },
         format!("from {}", received.grantor),
         "these are the words that its owner sees in `kluis identity show`: compare them".to_owned(),
     ] {

@@ -1,9 +1,11 @@
 //! What an entry of the ledger decides (docs/FORMAT.md, section 4).
 
+use crate::card::Card;
 use crate::cbor::{Reader, Record, Writer};
 use crate::collection::{Collection, ContentKey, NameKey};
 use crate::contact::Contact;
 use crate::grant::GrantRecord;
+use crate::group::Group;
 use crate::link::LinkRecord;
 use crate::signed::Writers;
 use crate::tree::{self, Scope, Tree};
@@ -60,6 +62,9 @@ pub(crate) enum Action {
         collection: CollectionId,
         seconds: Option<u32>,
     },
+    /// A group, with its first generation and no members. Later generations are epochs,
+    /// and members have grants of it.
+    Group(Box<Group>),
 }
 
 /// What the owner has decided so far.
@@ -71,12 +76,14 @@ pub(crate) struct State {
     pub(crate) grants: BTreeMap<GrantId, GrantRecord>,
     /// Those in force.
     pub(crate) links: BTreeMap<LinkId, LinkRecord>,
+    pub(crate) groups: BTreeMap<CollectionId, Group>,
 }
 
 impl State {
     const MAX_CONTACTS: usize = 65_536;
     const MAX_GRANTS: usize = 65_536;
     const MAX_LINKS: usize = 65_536;
+    pub(crate) const MAX_GROUPS: usize = 4_096;
 
     pub(crate) fn new(tree: Tree) -> Self {
         Self {
@@ -84,6 +91,7 @@ impl State {
             contacts: BTreeMap::new(),
             grants: BTreeMap::new(),
             links: BTreeMap::new(),
+            groups: BTreeMap::new(),
         }
     }
 
@@ -101,6 +109,11 @@ impl State {
                 .iter()
                 .map(|(id, link)| (*id, link.duplicate()))
                 .collect(),
+            groups: self
+                .groups
+                .iter()
+                .map(|(id, group)| (*id, group.duplicate()))
+                .collect(),
         }
     }
 
@@ -115,15 +128,18 @@ impl State {
                 true
             }
             Action::Forget(name) => self.contacts.remove(&name).is_some(),
-            Action::Grant(grant) => {
-                let fits = match &grant.scope {
-                    Scope::Folder(folder) => self.tree.mounted(folder.as_ref()).is_some(),
-                    Scope::Object(_) | Scope::Version(..) => true,
-                };
-                let fits = fits && grant.filed == sequence;
-                fits && self.grants.insert(grant.id, *grant).is_none()
-            }
-            Action::Revoke(id) => self.grants.remove(&id).is_some(),
+            Action::Grant(grant) if grant.filed != sequence => false,
+            Action::Grant(grant) => match &grant.scope {
+                Scope::Group(id, name) => {
+                    let group = self
+                        .groups
+                        .get_mut(id)
+                        .filter(|group| group.name() == name.as_str());
+                    group.is_some_and(|group| group.members.insert(grant.id, *grant).is_none())
+                }
+                Scope::Folder(folder) if self.tree.mounted(folder.as_ref()).is_none() => false,
+                _ => self.grants.insert(grant.id, *grant).is_none(),
+            },
             Action::Link(link) => {
                 let collection = self.tree.get(&link.collection);
                 let fits =
@@ -131,6 +147,27 @@ impl State {
                 fits && self.links.insert(link.id, *link).is_none()
             }
             Action::Withdraw(id) => self.links.remove(&id).is_some(),
+            Action::Revoke(id) => {
+                let mut groups = self.groups.values_mut();
+                self.grants.remove(&id).is_some()
+                    || groups.any(|group| group.members.remove(&id).is_some())
+            }
+            Action::Group(mut group) => {
+                for generation in &mut group.generations.epochs {
+                    generation.opened = sequence;
+                }
+                let id = group.id();
+                let fits = group.is_new() && self.tree.get(&id).is_none();
+                fits && self.groups.insert(id, *group).is_none()
+            }
+            Action::Epoch {
+                collection,
+                number,
+                key,
+            } if self.groups.contains_key(&collection) => {
+                let group = self.groups.get_mut(&collection).ok_or(Error::Tampered)?;
+                return group.generations.open(number, sequence, key);
+            }
             action => return self.tree.apply(action, sequence),
         };
         if found { Ok(()) } else { Err(Error::Tampered) }
@@ -143,6 +180,7 @@ impl State {
             Scope::Folder(folder) => self.tree.mounted(folder.as_ref()),
             Scope::Object(path) => self.tree.nearest(path),
             Scope::Version(..) => None,
+            Scope::Group(id, _) => self.groups.get(id).map(|group| &group.generations),
         }
     }
 
@@ -155,14 +193,42 @@ impl State {
             && self.tree.collections().all(could_be)
             && self.grants.values().all(|grant| grant.filed < sequence)
             && self.links.values().all(|link| link.filed < sequence)
+            && self.groups.values().all(|g| g.is_of_before(sequence))
+            && self.groups.keys().all(|id| self.tree.get(id).is_none())
+    }
+
+    /// The group that this is a card of: in each generation it signs with the same key.
+    pub(crate) fn group_of(&self, card: &Card) -> Option<&Group> {
+        let is_its = |group: &&Group| group.signing_key() == *card.signing_key();
+        self.groups.values().find(is_its)
+    }
+
+    /// A grant, or what makes somebody a member of a group.
+    pub(crate) fn grant(&self, id: &GrantId) -> Option<&GrantRecord> {
+        let mut groups = self.groups.values();
+        let member = || groups.find_map(|group| group.members.get(id));
+        self.grants.get(id).or_else(member)
+    }
+
+    /// What was given to a group.
+    pub(crate) fn given_to(&self, group: &CollectionId) -> impl Iterator<Item = &GrantRecord> {
+        let key = self.groups.get(group).map(Group::signing_key);
+        let is_theirs = move |g: &&GrantRecord| Some(*g.card.signing_key()) == key;
+        self.grants.values().filter(is_theirs)
+    }
+
+    /// A collection, or the generations of a group.
+    pub(crate) fn collection(&self, id: &CollectionId) -> Option<&Collection> {
+        let group = || self.groups.get(id).map(|group| &group.generations);
+        self.tree.get(id).or_else(group)
     }
 }
 
-/// `[tree, [contact, …], [grant, …], [link, …]]`, contacts in ascending order of
-/// names, grants and links of ids.
+/// `[tree, [contact, …], [grant, …], [link, …], [group, …]]`, contacts in ascending order of
+/// names, grants, links and groups of ids.
 impl Record for State {
     fn write(&self, to: &mut Writer) {
-        to.array(4);
+        to.array(5);
         self.tree.write(to);
         to.array(self.contacts.len());
         for contact in self.contacts.values() {
@@ -176,10 +242,14 @@ impl Record for State {
         for link in self.links.values() {
             link.write(to);
         }
+        to.array(self.groups.len());
+        for group in self.groups.values() {
+            group.write(to);
+        }
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self> {
-        from.array(4)?;
+        from.array(5)?;
         let mut state = Self::new(Tree::read(from)?);
         // Out of order, or one twice, is not what comes out when it is written again.
         for _ in 0..from.array_up_to(Self::MAX_CONTACTS)? {
@@ -193,6 +263,10 @@ impl Record for State {
         for _ in 0..from.array_up_to(Self::MAX_LINKS)? {
             let link = LinkRecord::read(from)?;
             state.links.insert(link.id, link);
+        }
+        for _ in 0..from.array_up_to(Self::MAX_GROUPS)? {
+            let group = Group::read(from)?;
+            state.groups.insert(group.id(), group);
         }
         Ok(state)
     }
@@ -282,6 +356,10 @@ impl Record for Actions {
                 Action::Withdraw(id) => {
                     to.array(2).uint(13).bytes(id.as_bytes());
                 }
+                Action::Group(group) => {
+                    to.array(2).uint(14);
+                    group.write(to);
+                }
             }
         }
     }
@@ -327,6 +405,7 @@ impl Record for Actions {
                 },
                 (12, 2) => Action::Link(Box::new(LinkRecord::read(from)?)),
                 (13, 2) => Action::Withdraw(LinkId(*from.fixed()?)),
+                (14, 2) => Action::Group(Box::new(Group::read(from)?)),
                 (18, 3) => {
                     let collection = CollectionId(*from.fixed()?);
                     let seconds = from.uint_u32()?;
@@ -335,7 +414,7 @@ impl Record for Actions {
                         seconds: (seconds > 0).then_some(seconds),
                     }
                 }
-                (1..=13 | 18, _) => return Err(Error::Tampered),
+                (1..=14 | 18, _) => return Err(Error::Tampered),
                 _ => return Err(Error::UnsupportedFormat("action in the ledger")),
             });
         }

@@ -4,16 +4,19 @@
 use super::action::{Action, Actions, State};
 use super::{Audience, Body, Closings, Entry, Ledger, SNAPSHOT_EVERY, holder_label, notice_key};
 use super::{PartKey, owner_part, part_place, seal_part};
+use crate::VaultPath;
+use crate::card::Card;
 use crate::collection::{Collection, ContentKey};
 use crate::contact::{Contact, Recipient};
 use crate::credential::random_bytes;
 use crate::grant::{self, Bundle, GrantRecord, Keys, LetterName, MailboxSecret, Statement, Terms};
+use crate::group::Group;
 use crate::header::{Header, Suite, VaultSecrets};
 use crate::layout::HEADER_LENGTH;
 use crate::link::{LinkTerms, NewLink};
 use crate::object::Opener;
 use crate::tree::{Past, Scope, Tree};
-use crate::{CollectionId, Error, GrantId, LinkId, RecordHash, Result, VaultId, VaultPath};
+use crate::{CollectionId, Error, GrantId, IdentitySuite, LinkId, RecordHash, Result, VaultId};
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::sync::Arc;
 
@@ -50,6 +53,22 @@ pub enum Decision {
         terms: Terms,
     },
     /// Access is taken back: new epochs wherever it reached.
+    /// A new group, without members.
+    NewGroup {
+        /// What it is called.
+        name: String,
+        /// How things are sealed to it.
+        suite: IdentitySuite,
+    },
+    /// Somebody becomes a member of a group, and reads whatever it reads.
+    Join {
+        /// The group's name.
+        group: String,
+        /// Who.
+        recipient: Recipient,
+    },
+    /// Access is taken back: new epochs wherever it reached. What is taken back may also be
+    /// what makes somebody a member of a group.
     Revoke(Vec<GrantId>),
     /// Epochs of these collections below the current ones are refused from now on:
     /// everything was written again.
@@ -90,6 +109,8 @@ pub struct Appended {
     pub granted: Option<(GrantId, LetterName)>,
 }
 
+const NAME_OF_A_GROUP: &str = "a contact or a group has this name; choose another";
+
 /// Paths below the vault's prefix, and what has to lie there.
 type Records = Vec<(String, Vec<u8>)>;
 
@@ -106,7 +127,7 @@ struct Draft<'a> {
     records: Records,
     settled: BTreeSet<RecordHash>,
     /// Who is about to get the right to write, and to what.
-    invited: Option<(Scope, [u8; 32])>,
+    invited: Vec<(Scope, [u8; 32])>,
     /// Objects that were shared by themselves and that the entry mounts a folder
     /// around, with the collection and epoch that their holders know.
     moved: BTreeMap<VaultPath, (CollectionId, u32)>,
@@ -115,6 +136,7 @@ struct Draft<'a> {
 /// Who is told something, by what they hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum To {
+    /// An epoch of a collection, or a generation of a group.
     Members(CollectionId, u32),
     /// The key of this object.
     Object(CollectionId, u32, VaultPath),
@@ -149,7 +171,7 @@ impl Ledger {
             notices: BTreeMap::new(),
             records: Vec::new(),
             settled: BTreeSet::new(),
-            invited: None,
+            invited: Vec::new(),
             moved: BTreeMap::new(),
         };
         if sequence.is_multiple_of(SNAPSHOT_EVERY) {
@@ -161,6 +183,9 @@ impl Ledger {
         let granted = match decision {
             Decision::CatchUp => None,
             Decision::Contact(contact) => {
+                if draft.group(&contact.name).is_some() {
+                    return Err(Error::invalid(NAME_OF_A_GROUP));
+                }
                 draft.decide(Action::Contact(contact))?;
                 None
             }
@@ -170,6 +195,16 @@ impl Ledger {
                 }
                 draft.decide(Action::Forget(name))?;
                 None
+            }
+            Decision::NewGroup { name, suite } => {
+                draft.found(&name, suite)?;
+                None
+            }
+            Decision::Join { group, recipient } => {
+                recipient.check_suite()?;
+                draft.close(&closing)?;
+                closing.clear();
+                Some(draft.join(&group, &recipient)?)
             }
             Decision::Revoke(grants) => {
                 closing.extend(draft.revoke(&grants)?);
@@ -209,7 +244,8 @@ impl Ledger {
                 draft.mount(&scope, &closing)?;
                 let shared = draft.reached(&scope)?;
                 if terms.write {
-                    draft.invited = Some((scope.clone(), *recipient.card().signing_key()));
+                    let signers = draft.signers(recipient.card());
+                    draft.invited = signers.map(|key| (scope.clone(), key)).collect();
                 }
                 if terms.past == Past::HeldBack {
                     closing.extend(&shared);
@@ -266,17 +302,18 @@ impl Draft<'_> {
         let mut closing = BTreeSet::new();
         if self.ledger.generation < self.secrets.owners().len() as u64 - 1 {
             closing.extend(self.tree().written().map(Collection::id));
+            closing.extend(self.state.groups.keys());
         }
         let (mut revoked, mut withdrawn) = (BTreeSet::new(), BTreeSet::new());
         for (hash, orphan) in &self.ledger.orphans {
             let Closings { collections, .. } = orphan;
             if orphan.are_owed() {
                 self.settled.insert(*hash);
-                closing.extend(
-                    collections
-                        .iter()
-                        .filter(|id| self.ledger.state.tree.written().any(|c| c.id == **id)),
-                );
+                let state = &self.ledger.state;
+                let is_written = |id: &&CollectionId| {
+                    state.groups.contains_key(id) || state.tree.written().any(|c| c.id == **id)
+                };
+                closing.extend(collections.iter().filter(is_written));
                 revoked.extend(&orphan.revoked);
                 withdrawn.extend(&orphan.withdrawn);
             }
@@ -291,7 +328,7 @@ impl Draft<'_> {
         }
         // More may have come into their reach than an orphan knew of.
         for grant in revoked {
-            let scope = self.state.grants.get(&grant).map(|g| g.scope.clone());
+            let scope = self.state.grant(&grant).map(|g| g.scope.clone());
             closing.extend(self.reached(&scope.ok_or(Error::Tampered)?)?);
             self.take_back(grant)?;
         }
@@ -304,7 +341,7 @@ impl Draft<'_> {
     }
 
     fn take_back(&mut self, id: GrantId) -> Result<()> {
-        let grant = self.state.grants.get(&id).ok_or(Error::NotFound("grant"))?;
+        let grant = self.state.grant(&id).ok_or(Error::NotFound("grant"))?;
         // No epoch that is closed tells who holds a version.
         if let Scope::Version(..) = grant.scope {
             self.tell(To::Version(id), Action::Revoke(id));
@@ -375,6 +412,11 @@ impl Draft<'_> {
             (Scope::Version(..), _) => Ok(BTreeSet::new()),
             (_, None) => Err(Error::Tampered),
             (Scope::Object(_), Some(own)) => Ok([own.id].into()),
+            (Scope::Group(id, _), Some(_)) => {
+                let mut reached = self.reached_by_group(id, |_| true)?;
+                reached.insert(*id);
+                Ok(reached)
+            }
             (Scope::Folder(_), Some(own)) => {
                 let nested = self.tree().nested(own).map(Collection::id);
                 Ok(nested.chain([own.id]).collect())
@@ -382,38 +424,115 @@ impl Draft<'_> {
         }
     }
 
+    fn group(&self, name: &str) -> Option<&Group> {
+        self.state
+            .groups
+            .values()
+            .find(|group| group.name() == name)
+    }
+
+    /// Makes a group.
+    fn found(&mut self, name: &str, suite: IdentitySuite) -> Result<()> {
+        if self.group(name).is_some() || self.state.contacts.contains_key(name) {
+            return Err(Error::invalid(NAME_OF_A_GROUP));
+        }
+        if self.state.groups.len() >= State::MAX_GROUPS {
+            return Err(Error::LimitExceeded("groups of one vault"));
+        }
+        let group = Group::make(name, suite, self.now)?;
+        self.decide(Action::Group(Box::new(group)))
+    }
+
+    /// Makes somebody a member of a group: he gets every generation, for he may read
+    /// what was given to it before.
+    fn join(&mut self, group: &str, recipient: &Recipient) -> Result<(GrantId, LetterName)> {
+        let group = self.group(group).ok_or(Error::NotFound("group"))?;
+        if self.state.group_of(recipient.card()).is_some() {
+            return Err(Error::invalid("a group is no member of a group"));
+        }
+        if group.member(recipient.card()).is_some() {
+            return Err(Error::invalid("they are a member of the group already"));
+        }
+        let scope = group.scope();
+        let keys = group.keys()?;
+        let reached = self.reached_by_group(&group.id(), |terms| terms.write)?;
+        let hash = keys.hash();
+        let terms = Terms::reading();
+        let granted = self.give(scope, (Keys::Group(keys), hash), recipient, terms)?;
+        // What the group may write, he may sign.
+        self.settle_writers(&reached, &BTreeSet::new())?;
+        Ok(granted)
+    }
+
+    /// Every collection that a group reaches by grants with terms like this.
+    fn reached_by_group(
+        &self,
+        group: &CollectionId,
+        by: impl Fn(&Terms) -> bool,
+    ) -> Result<BTreeSet<CollectionId>> {
+        let mut reached = BTreeSet::new();
+        for grant in self.state.given_to(group).filter(|grant| by(&grant.terms)) {
+            reached.extend(self.reached(&grant.scope)?);
+        }
+        Ok(reached)
+    }
+
     fn revoke(&mut self, grants: &[GrantId]) -> Result<BTreeSet<CollectionId>> {
-        let mut closing = BTreeSet::new();
         // One whose time is over is taken back already.
-        let over = |id: &&GrantId| !self.state.grants.contains_key(*id);
-        if !grants
-            .iter()
-            .filter(over)
-            .all(|id| self.ledger.state.grants.contains_key(id))
-        {
+        let over = |id: &&GrantId| self.state.grant(id).is_none();
+        let was = |id: &GrantId| self.ledger.state.grant(id).is_some();
+        if !grants.iter().filter(over).all(was) {
             return Err(Error::NotFound("grant"));
         }
-        let grants: Vec<GrantId> = grants.iter().filter(|id| !over(id)).copied().collect();
-        for id in &grants {
-            let grant = self.state.grants.get(id).ok_or(Error::NotFound("grant"))?;
-            let card = grant.card.fingerprint();
-            let mut others = self.state.grants.values();
-            let stays = others.any(|other| {
-                other.card.fingerprint() == card
-                    && !grants.contains(&other.id)
-                    && other.scope.reaches(&grant.scope)
-            });
-            if stays {
+        let ended: BTreeSet<GrantId> = grants.iter().filter(|id| !over(id)).copied().collect();
+        let mut closing = BTreeSet::new();
+        for id in &ended {
+            let grant = self.state.grant(id).ok_or(Error::NotFound("grant"))?;
+            closing.extend(self.reached(&grant.scope)?);
+            self.has_no_other_road(&grant.card, &grant.scope, &ended)?;
+            if let Scope::Group(group, _) = &grant.scope {
+                for given in self.state.given_to(group) {
+                    self.has_no_other_road(&grant.card, &given.scope, &ended)?;
+                }
+            }
+        }
+        for id in ended {
+            self.take_back(id)?;
+        }
+        Ok(closing)
+    }
+
+    /// Refuses where somebody goes on to reach this when these are taken back.
+    fn has_no_other_road(
+        &self,
+        card: &Card,
+        scope: &Scope,
+        ended: &BTreeSet<GrantId>,
+    ) -> Result<()> {
+        let group = self.state.group_of(card).map(Group::id);
+        let stay = |other: &&GrantRecord| !ended.contains(&other.id) && other.scope.reaches(scope);
+        for other in self.state.grants.values().filter(stay) {
+            let to = self.state.group_of(&other.card);
+            let is_own = match to {
+                // A group has another card in each generation.
+                Some(to) => Some(to.id()) == group,
+                None => other.card.fingerprint() == card.fingerprint(),
+            };
+            if is_own {
                 return Err(Error::invalid(
                     "the same person keeps access by another grant on the same or on a folder around it; revoke both together",
                 ));
             }
-            closing.extend(self.reached(&grant.scope)?);
+            if let Some(to) = to
+                && to.member(card).is_some_and(|m| !ended.contains(&m.id))
+            {
+                return Err(Error::invalid(format!(
+                    "the same person keeps access by the group {:?}; take them out of it together with this",
+                    to.name()
+                )));
+            }
         }
-        for id in &grants {
-            self.take_back(*id)?;
-        }
-        Ok(closing)
+        Ok(())
     }
 
     fn link(&mut self, folder: Option<VaultPath>, link: &NewLink, terms: LinkTerms) -> Result<()> {
@@ -507,7 +626,7 @@ impl Draft<'_> {
         let before = members(&self.ledger.state);
         let members: BTreeSet<CollectionId> = before.chain(members(&self.state)).collect();
         for id in closing {
-            let collection = self.tree().get(id).ok_or(Error::Tampered)?;
+            let collection = self.state.collection(id).ok_or(Error::Tampered)?;
             let last = collection.current().ok_or(Error::Tampered)?;
             // One that this entry mounts begins with a key that nobody has.
             if last.opened == self.sequence {
@@ -551,6 +670,16 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// Who signs objects when something is given to this card: its holder, or the
+    /// members of the group that it is of.
+    fn signers(&self, card: &Card) -> impl Iterator<Item = [u8; 32]> + use<> {
+        let keys: Vec<[u8; 32]> = match self.state.group_of(card) {
+            Some(group) => group.members().map(|m| *m.card.signing_key()).collect(),
+            None => vec![*card.signing_key()],
+        };
+        keys.into_iter()
+    }
+
     /// In a signed vault: whoever has the right to write to a collection, to one around
     /// it, or to an object in it, may sign from its last epoch on.
     fn settle_writers(
@@ -562,18 +691,24 @@ impl Draft<'_> {
             return Ok(());
         }
         for id in collections {
-            let collection = self.tree().get(id).ok_or(Error::Tampered)?;
+            // A group writes nothing itself.
+            let Some(collection) = self.tree().get(id) else {
+                continue;
+            };
             let above = self.tree().around(collection).map(Collection::id);
             let audiences: BTreeSet<CollectionId> = above.chain([*id]).collect();
             let given = self.state.grants.values().filter(|grant| grant.terms.write);
-            let given = given.map(|grant| (&grant.scope, *grant.card.signing_key()));
+            let given = given.flat_map(|grant| {
+                let signers = self.signers(&grant.card);
+                signers.map(move |key| (&grant.scope, key))
+            });
             let invited = self.invited.iter().map(|(scope, key)| (scope, *key));
             let writes_here = |scope: &Scope| {
                 let own = self.state.collection_of(scope).map(Collection::id);
                 match scope {
                     Scope::Folder(_) => own.is_some_and(|own| audiences.contains(&own)),
                     Scope::Object(_) => own == Some(*id),
-                    Scope::Version(..) => false,
+                    Scope::Version(..) | Scope::Group(..) => false,
                 }
             };
             let wanted: BTreeSet<[u8; 32]> = given
@@ -674,13 +809,27 @@ impl Draft<'_> {
                 }
             };
             let statement = self.statement(grant, tree);
-            bundle.add_letter(
-                self.sequence,
-                self.secrets.identity(),
-                &statement,
-                &grant.mailbox,
-                keys,
-            )?;
+            let found_by = match self.state.group_of(&grant.card) {
+                Some(group) => group.mailbox(&vault, &grant.mailbox)?,
+                None => grant.mailbox.duplicate(),
+            };
+            let mailbox = (&grant.mailbox, &found_by);
+            let grantor = self.secrets.identity();
+            bundle.add_letter(self.sequence, grantor, &statement, mailbox, keys)?;
+        }
+        for group in self.state.groups.values() {
+            if !closing.contains(&group.id()) || group.members.is_empty() {
+                continue;
+            }
+            let keys = group.keys()?;
+            let (ring, key) = bundle.add_ring(&vault, self.sequence, &keys)?;
+            for member in group.members() {
+                let statement = self.statement(member, keys.hash());
+                let (mailbox, grantor) = (&member.mailbox, self.secrets.identity());
+                let keys = Keys::Ring(ring, key.duplicate());
+                let mailbox = (mailbox, mailbox);
+                bundle.add_letter(self.sequence, grantor, &statement, mailbox, keys)?;
+            }
         }
         if bundle.is_empty() {
             return Ok(None);
@@ -690,7 +839,7 @@ impl Draft<'_> {
         Ok(Some(hash))
     }
 
-    fn statement(&self, grant: &GrantRecord, tree: RecordHash) -> Statement {
+    fn statement(&self, grant: &GrantRecord, keys: RecordHash) -> Statement {
         Statement {
             vault: self.secrets.vault(),
             suite: self.ledger.suite,
@@ -699,7 +848,7 @@ impl Draft<'_> {
             grantee: grant.card.hash(),
             scope: grant.scope.own(),
             terms: grant.terms.clone(),
-            tree,
+            tree: keys,
             before: self.ledger.head,
         }
     }
@@ -713,6 +862,22 @@ impl Draft<'_> {
     ) -> Result<(GrantId, LetterName)> {
         terms.check()?;
         recipient.check_suite()?;
+        // The card of a group may be of an earlier generation.
+        let group = self.state.group_of(recipient.card());
+        let recipient = group.map_or(Ok(recipient.clone()), Group::recipient)?;
+        let hash = grant::tree_hash(&tree);
+        self.give(scope, (Keys::Inside(tree), hash), &recipient, terms)
+    }
+
+    /// Files a grant and writes its first letter, with these keys and their hash. Who
+    /// holds the epoch of what it gives is told.
+    fn give(
+        &mut self,
+        scope: Scope,
+        (keys, hash): (Keys, RecordHash),
+        recipient: &Recipient,
+        terms: Terms,
+    ) -> Result<(GrantId, LetterName)> {
         let mut grant = GrantRecord {
             id: GrantId(random_bytes()?),
             to: recipient.name(),
@@ -724,7 +889,7 @@ impl Draft<'_> {
             time: self.now,
             statement: RecordHash::MIN,
         };
-        let statement = self.statement(&grant, grant::tree_hash(&tree));
+        let statement = self.statement(&grant, hash);
         grant.statement = grant::statement_hash(&statement);
         let name = LetterName::make()?;
         let letter = grant::first_letter(
@@ -732,7 +897,7 @@ impl Draft<'_> {
             recipient.card(),
             &statement,
             &grant.mailbox,
-            tree,
+            keys,
             &name,
         )?;
         self.records.push((name.path(), letter));
@@ -740,7 +905,7 @@ impl Draft<'_> {
         let own = own.and_then(|own| Some((own.id, own.current()?.number)));
         let whom = match (&grant.scope, own) {
             (Scope::Version(..), _) => To::Version(grant.id),
-            (Scope::Folder(_), Some((id, number))) => To::Members(id, number),
+            (Scope::Folder(_) | Scope::Group(..), Some((id, number))) => To::Members(id, number),
             (Scope::Object(path), Some((id, number))) => To::Object(id, number, path.clone()),
             (_, None) => return Err(Error::Tampered),
         };
@@ -752,7 +917,7 @@ impl Draft<'_> {
 
     fn audience(&self, whom: &To, vault: &VaultId) -> Result<(Audience, PartKey)> {
         let epoch = |id: &CollectionId, number: u32| {
-            let mut epochs = self.tree().get(id)?.epochs.iter();
+            let mut epochs = self.state.collection(id)?.epochs.iter();
             epochs.find(|e| e.number == number && !e.orphan)
         };
         let of_holder = |held: &[u8; 32]| {
@@ -806,16 +971,17 @@ impl Draft<'_> {
     }
 }
 
-/// The collections of folders that were shared.
+/// The collections of folders that were shared, and the groups that have members.
 fn members(state: &State) -> impl Iterator<Item = CollectionId> {
     let folders = state
         .grants
         .values()
         .filter_map(|grant| match &grant.scope {
             Scope::Folder(folder) => state.tree.mounted(folder.as_ref()),
-            Scope::Object(_) | Scope::Version(..) => None,
+            Scope::Object(_) | Scope::Version(..) | Scope::Group(..) => None,
         });
-    folders.map(Collection::id)
+    let groups = state.groups.values().filter(|g| !g.members.is_empty());
+    folders.map(Collection::id).chain(groups.map(Group::id))
 }
 
 fn objects_in(state: &State, collection: CollectionId) -> BTreeSet<VaultPath> {
@@ -879,5 +1045,6 @@ fn copy(action: &Action) -> Action {
         },
         Action::Link(link) => Action::Link(Box::new(link.duplicate())),
         Action::Withdraw(id) => Action::Withdraw(*id),
+        Action::Group(group) => Action::Group(Box::new(group.duplicate())),
     }
 }

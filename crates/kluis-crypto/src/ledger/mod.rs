@@ -4,6 +4,8 @@
 mod action;
 mod decide;
 #[cfg(test)]
+mod groups;
+#[cfg(test)]
 mod histories;
 
 use crate::authority::Authorities;
@@ -11,6 +13,7 @@ use crate::cbor::{Reader, Record, Writer};
 use crate::collection::{Collection, Epoch, NameKey};
 use crate::contact::Contact;
 use crate::grant::{GrantRecord, LetterName, MailboxSecret};
+use crate::group::Group;
 use crate::header::{Header, Suite, VaultSecrets, check_magic};
 use crate::kdf::{Label, domain};
 use crate::link::{LinkObject, LinkRecord, OpenedLink};
@@ -594,9 +597,25 @@ pub struct LinkPeriod {
 pub struct GrantPeriod {
     /// What was given.
     pub grant: GrantRecord,
-    /// The ledger sequence that took it back, and when, in microseconds since 1970 by
-    /// the clock of who wrote it.
+    /// For a grant to a group: its name, and what made one of them a member.
+    pub through: Option<(String, GrantRecord)>,
+    /// The ledger sequence that took it back, or ended the membership, and when, in
+    /// microseconds since 1970 by the clock of who wrote it.
     pub ended: Option<(u64, u64)>,
+}
+
+impl GrantPeriod {
+    /// What of a grant to a group a member had, if he was ever in it meanwhile.
+    fn of(&self, group: &str, member: &GrantPeriod) -> Option<Self> {
+        let begins = self.grant.filed.max(member.grant.filed);
+        let ended = self.ended.into_iter().chain(member.ended).min();
+        let overlap = ended.is_none_or(|(end, _)| begins < end);
+        overlap.then(|| Self {
+            grant: self.grant.duplicate(),
+            through: Some((group.to_owned(), member.grant.duplicate())),
+            ended,
+        })
+    }
 }
 
 /// What an orphan closed or took back: it counts, and is decided again.
@@ -830,7 +849,10 @@ impl Ledger {
                     number,
                     key,
                 } => {
-                    if let Some(known) = self.state.tree.get_mut(&collection) {
+                    // Nothing that counts was sealed to a generation outside the chain.
+                    if self.state.groups.contains_key(&collection) {
+                        closings.collections.push(collection);
+                    } else if let Some(known) = self.state.tree.get_mut(&collection) {
                         known.insert(Epoch {
                             number,
                             opened,
@@ -863,7 +885,7 @@ impl Ledger {
                         }
                     }
                 }
-                Action::Revoke(grant) if self.state.grants.contains_key(&grant) => {
+                Action::Revoke(grant) if self.state.grant(&grant).is_some() => {
                     closings.revoked.push(grant);
                 }
                 Action::Withdraw(link) if self.state.links.contains_key(&link) => {
@@ -952,7 +974,7 @@ impl Ledger {
 
     /// A grant in force.
     pub fn grant(&self, id: &GrantId) -> Option<&GrantRecord> {
-        self.state.grants.get(id)
+        self.state.grant(id)
     }
 
     /// The links in force.
@@ -1011,13 +1033,35 @@ impl Ledger {
         link.open(secrets.vault(), record)
     }
 
+    /// The groups, in the order of their names.
+    pub fn groups(&self) -> Vec<&Group> {
+        let mut groups: Vec<&Group> = self.state.groups.values().collect();
+        groups.sort_by_key(|group| group.name());
+        groups
+    }
+
+    /// The group with this name.
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        self.state
+            .groups
+            .values()
+            .find(|group| group.name() == name)
+    }
+
+    /// The group that a grant was made to.
+    pub fn grantee(&self, grant: &GrantRecord) -> Option<&Group> {
+        self.state.group_of(&grant.card)
+    }
+
     /// Every grant that the chain ever filed, and every link, and how they ended, in the
-    /// order in which they were filed. `chain` is all of it, from entry 0 on.
+    /// order in which they were filed; a grant to a group once for each of its members, as long as
+    /// he was in it. `chain` is all of it, from entry 0 on.
     ///
     /// # Errors
     /// `Tampered` where an entry of the chain is missing or contradicts the others.
     pub fn history(chain: &[Entry], secrets: &VaultSecrets) -> Result<History> {
         let mut history = History::default();
+        let mut groups: Vec<Box<Group>> = Vec::new();
         let mut before = None;
         for (sequence, entry) in (0..).zip(chain) {
             let follows = entry.position.sequence == sequence && entry.body.previous == before;
@@ -1029,6 +1073,7 @@ impl Ledger {
                 match action {
                     Action::Grant(grant) => history.grants.push(GrantPeriod {
                         grant: *grant,
+                        through: None,
                         ended: None,
                     }),
                     Action::Revoke(id) => {
@@ -1047,9 +1092,26 @@ impl Ledger {
                         let period = periods.find(of_it).ok_or(Error::Tampered)?;
                         period.ended = Some((sequence, entry.body.written));
                     }
+                    Action::Group(group) => groups.push(group),
                     _ => {}
                 }
             }
+        }
+        let (memberships, given): (Vec<_>, Vec<_>) = history
+            .grants
+            .into_iter()
+            .partition(|p| matches!(p.grant.scope, Scope::Group(..)));
+        history.grants = Vec::new();
+        for period in given {
+            let key = *period.grant.card.signing_key();
+            let Some(group) = groups.iter().find(|g| g.signing_key() == key) else {
+                history.grants.push(period);
+                continue;
+            };
+            let scope = group.scope();
+            let of_it = memberships.iter().filter(|m| m.grant.scope == scope);
+            let of_it = of_it.filter_map(|member| period.of(group.name(), member));
+            history.grants.extend(of_it);
         }
         Ok(history)
     }

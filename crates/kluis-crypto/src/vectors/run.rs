@@ -229,7 +229,11 @@ pub(super) fn run(file: &File, op: &str, fields: &[(String, Value)]) -> Outcome 
         ("grants", "entry") => entry_position(&case),
         ("grants", "open") => share(&case).map(|share| share_fields(&share)),
         ("grants", "follow") => follow(&case).map(|share| share_fields(&share)),
-        ("grants" | "signed", "object") => shared_object(&case),
+        ("groups", "open") => in_group(&case).map(|share| share_fields(&share)),
+        ("grants" | "signed", "object") => {
+            follow(&case).and_then(|share| shared_object(&case, &share))
+        }
+        ("groups", "object") => in_group(&case).and_then(|share| shared_object(&case, &share)),
         ("grants", "file") => GrantFile::from_armor(case.text("text")).map(|file| {
             out(&[
                 ("address", json!(file.address())),
@@ -591,6 +595,7 @@ fn scope(scope: &Scope) -> Value {
         Scope::Folder(_) => json!([0, path]),
         Scope::Object(_) => json!([1, path]),
         Scope::Version(_, commitment) => json!([2, path, hex(commitment)]),
+        Scope::Group(id, name) => json!([3, hex(id.as_bytes()), name.as_str()]),
     }
 }
 
@@ -672,8 +677,43 @@ fn follow(case: &Case<'_>) -> Result<Share> {
     Ok(share)
 }
 
-fn shared_object(case: &Case<'_>) -> Result<Fields> {
-    let share = follow(case)?;
+/// docs/FORMAT.md, section 14: a membership to the end of the ledger, and by it what was
+/// given to the group.
+fn in_group(case: &Case<'_>) -> Result<Share> {
+    let membership = to_the_end(case, share(case)?)?;
+    if case.get("group_letter").is_none() {
+        return Ok(membership);
+    }
+    let name = LetterName(case.fixed("group_letter_name"));
+    let (vault, letter) = (case.vault(), case.bytes("group_letter"));
+    let share = Share::open_in_group(&membership, &vault, &name, &letter)?;
+    to_the_end(case, share)
+}
+
+fn to_the_end(case: &Case<'_>, mut share: Share) -> Result<Share> {
+    let list = |name: &str| -> Vec<Vec<u8>> {
+        let given = case.get(name).and_then(Value::as_array);
+        let given = given.into_iter().flatten();
+        given.map(|value| case.resolve(value, "")).collect()
+    };
+    for entry in list("entries") {
+        let entry = Entry::parse(&entry, &case.vault(), &case.authorities())?;
+        if entry.position().sequence <= share.head().sequence {
+            continue;
+        }
+        share.follow(&entry)?;
+        let awaited = share.awaited();
+        let mut bundles = list("bundles").into_iter();
+        if let Some(bundle) = bundles.find(|b| awaited == Some(RecordHash::of(b)))
+            && !share.renew(&bundle)?
+        {
+            break;
+        }
+    }
+    Ok(share)
+}
+
+fn shared_object(case: &Case<'_>, share: &Share) -> Result<Fields> {
     let (path, object) = (VaultPath::parse(case.text("path"))?, case.bytes("object"));
     let header = object.first_chunk().ok_or(Error::Tampered)?;
     let opener = Opener::new(header, &case.vault(), share.suite(), share.tree(), &path)?;
