@@ -10,7 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-import links  # noqa: F401  its tests run with these
+import groups  # noqa: F401  its tests run with these
+import links  # noqa: F401  and these
 import sharing  # noqa: F401  and these
 from harness import KLUIS, PASSWORD, Terminal, golden, main, test, test_on_each_store
 

@@ -158,9 +158,12 @@ pub(crate) enum Verb {
     /// Manage the vault's address book: whose card is whose
     #[command(subcommand)]
     Contact(ContactVerb),
-    /// Give a contact access to a folder, now and for what is written to it later
+    /// Manage groups: one share with a group serves all who are in it
+    #[command(subcommand)]
+    Group(GroupVerb),
+    /// Give a contact or group access to a folder, now and for what is written to it later
     ///
-    /// Prints the invitation that the contact needs beside an identity and credentials of the
+    /// Prints the invitation that they need beside an identity and credentials of the
     /// store. It holds no key, but says whose grant it is: hand it over on a way that the provider
     /// does not control.
     Share(ShareArgs),
@@ -496,12 +499,73 @@ pub(crate) enum ContactVerb {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupVerb {
+    /// Make a group, without members
+    New {
+        /// What to call it: no contact's name
+        name: String,
+    },
+    /// Take a contact into a group: they get what it was given, with its past
+    ///
+    /// Prints the invitation that the contact accepts first, before those of what the group was
+    /// given.
+    Add {
+        /// The group
+        group: String,
+        /// Whom, by their name among the contacts
+        contact: String,
+        #[command(flatten)]
+        handing: HandingOver,
+    },
+    /// Take somebody out of a group: what is written from then on is out of their reach
+    Remove {
+        /// The group
+        group: String,
+        /// Whom, by the name they have in it, or the id of `kluis group list`
+        member: String,
+        #[command(flatten)]
+        taking: TakingBack,
+    },
+    /// List the groups and who is in them
+    List,
+}
+
+/// How a grant reaches whom it is for.
+#[derive(Debug, Args)]
+pub(crate) struct HandingOver {
+    /// Print an S3 policy for their own credentials too: of an identity, or, with
+    /// PRINCIPAL, of the bucket
+    #[arg(long, value_name = "PRINCIPAL", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) policy: Option<String>,
+    /// Write the grant into a new file too: the invitation, and what else lies in the store
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Share with an identity of X25519 alone, although it can be recorded today and read by a
+    /// quantum computer later
+    #[arg(long)]
+    pub(crate) allow_classical: bool,
+}
+
+/// What is asked and counted where access is taken back.
+#[derive(Debug, Args)]
+pub(crate) struct TakingBack {
+    /// Do not count what can still be read, for folders of very many objects: the header of each
+    /// is read for it. `kluis reencrypt --dry-run` counts it later
+    #[arg(long)]
+    pub(crate) no_receipt: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ShareArgs {
     /// An object, or a folder, which ends in `/` where both are there; `:` is the whole vault
     pub(crate) path: OsString,
-    /// Whom, by their name among the contacts
-    pub(crate) contact: String,
+    /// Whom, by their name among the contacts, or a group
+    #[arg(value_name = "CONTACT|GROUP")]
+    pub(crate) whom: String,
     /// Writing and deleting too
     #[arg(long)]
     pub(crate) write: bool,
@@ -525,17 +589,8 @@ pub(crate) struct ShareArgs {
     /// The object as it is now, and nothing that is written in its place later
     #[arg(long, conflicts_with_all = ["write", "from_now"])]
     pub(crate) version: bool,
-    /// Print an S3 policy for the contact's own credentials too: of an identity, or, with
-    /// PRINCIPAL, of the bucket
-    #[arg(long, value_name = "PRINCIPAL", num_args = 0..=1, require_equals = true, default_missing_value = "")]
-    pub(crate) policy: Option<String>,
-    /// Write the grant into a new file too: the invitation, and what else lies in the store
-    #[arg(long, value_name = "FILE")]
-    pub(crate) out: Option<PathBuf>,
-    /// Share with an identity of X25519 alone, although it can be recorded today and read by a
-    /// quantum computer later
-    #[arg(long)]
-    pub(crate) allow_classical: bool,
+    #[command(flatten)]
+    pub(crate) handing: HandingOver,
     /// Do not ask before the whole vault is shared
     #[arg(long)]
     pub(crate) yes: bool,
@@ -558,16 +613,11 @@ pub(crate) struct Access {
 
 #[derive(Debug, Args)]
 pub(crate) struct Revoke {
-    /// The grants, by their ids or enough of their beginnings
+    /// The grants, or the places in groups, by their ids or enough of their beginnings
     #[arg(required = true, value_name = "GRANT")]
     pub(crate) grants: Vec<String>,
-    /// Do not count what can still be read, for folders of very many objects: the header of each
-    /// is read for it. `kluis reencrypt --dry-run` counts it later
-    #[arg(long)]
-    pub(crate) no_receipt: bool,
-    /// Do not ask
-    #[arg(long)]
-    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) taking: TakingBack,
 }
 
 #[derive(Debug, Args)]

@@ -57,6 +57,12 @@ pub(crate) enum Message<'a> {
         suite: &'a str,
     },
     Grant(Box<GrantMessage<'a>>),
+    Group {
+        name: &'a str,
+        created: Option<String>,
+        members: usize,
+    },
+    Member(MemberMessage<'a>),
     Link(Box<LinkMessage<'a>>),
     Invitation {
         invitation: &'a str,
@@ -111,11 +117,14 @@ pub(crate) struct GrantMessage<'a> {
     pub(crate) id: Option<String>,
     /// Empty for the whole vault.
     pub(crate) path: &'a str,
-    /// `folder`, `object` or `version`.
+    /// `folder`, `object` or `version`; `group` for a place in one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kind: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) to: Option<&'a str>,
+    /// The group that it was given to, or by which it comes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) group: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) grantor: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,6 +135,19 @@ pub(crate) struct GrantMessage<'a> {
     pub(crate) terms: Option<TermsMessage<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) given: Option<String>,
+}
+
+/// Somebody's place in a group.
+#[derive(Debug, Serialize)]
+pub(crate) struct MemberMessage<'a> {
+    /// `given`; `revoked` where it was taken back.
+    pub(crate) state: &'a str,
+    pub(crate) id: String,
+    pub(crate) group: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) fingerprint: String,
+    pub(crate) suite: &'a str,
+    pub(crate) since: Option<String>,
 }
 
 /// A link, without its URL but where it is made.
@@ -176,6 +198,9 @@ pub(crate) struct TermsMessage<'a> {
 pub(crate) struct AccessMessage<'a> {
     pub(crate) id: String,
     pub(crate) to: &'a str,
+    /// By which they had it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) group: Option<&'a str>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) fingerprint: String,
     #[serde(skip_serializing_if = "str::is_empty")]

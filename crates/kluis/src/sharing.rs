@@ -16,7 +16,7 @@ use kluis_crypto::{
     VaultPath, bundle_path,
 };
 use object_store::ObjectStore;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -180,8 +180,8 @@ pub struct Prefixes {
     pub list: Vec<String>,
     /// To be written and deleted.
     pub write: Vec<String>,
-    /// Whether what is last to be read, and what is to be written, is one object.
-    pub one_object: bool,
+    /// Those of them that are one object or record, and no folder.
+    pub single: Vec<String>,
 }
 
 /// What was shared: how much of it.
@@ -676,38 +676,11 @@ impl Vault {
         };
         let record = owner.ledger.grant(&id);
         let record = record.ok_or_else(|| Error::tampered(LEDGER))?;
-        let tree = owner.ledger.tree();
-        let objects = match record.scope() {
-            Scope::Folder(None) => Some(tree.top().to_owned()),
-            // It reaches what the group does, by grants of its own.
-            Scope::Group(..) => None,
-            Scope::Folder(Some(path)) | Scope::Object(path) | Scope::Version(path, _) => {
-                let stored = tree.store_path(path);
-                let stored = stored.map_err(|error| Error::core(error, path.as_str()))?;
-                Some(stored.path)
-            }
-        };
-        let one_object = matches!(Kind::of(record.scope()), Kind::Object | Kind::Version);
-        let mut list = vec!["k/h".to_owned(), "k/l".to_owned()];
-        if !one_object {
-            list.extend(objects.clone());
-        }
-        let records = ["kluis.vault", "k/header", "k/h", "k/l", "k/g"];
-        let mut read: Vec<String> = records.map(str::to_owned).to_vec();
-        read.extend(objects.clone());
         Ok(Granted {
             id,
             invitation,
             letter,
-            prefixes: Prefixes {
-                read,
-                list,
-                write: objects
-                    .filter(|_| record.terms().write)
-                    .into_iter()
-                    .collect(),
-                one_object,
-            },
+            prefixes: prefixes(&owner.ledger, record)?,
         })
     }
 
@@ -946,6 +919,48 @@ impl Vault {
         };
         device.accept(accepted).await
     }
+}
+
+/// What a grantee's credentials have to reach; those of a member, what his group does.
+fn prefixes(ledger: &Ledger, grant: &GrantRecord) -> Result<Prefixes> {
+    let owned = |records: &[&str]| records.iter().map(|&r| r.to_owned()).collect::<Vec<_>>();
+    let mut prefixes = Prefixes {
+        read: owned(&["kluis.vault", "k/header", "k/h", "k/l", "k/g"]),
+        list: owned(&["k/h", "k/l"]),
+        write: Vec::new(),
+        single: owned(&["kluis.vault", "k/header"]),
+    };
+    let tree = ledger.tree();
+    for grant in ledger.reach_of(grant) {
+        let objects = match grant.scope().path() {
+            None => tree.top().to_owned(),
+            Some(path) => {
+                let stored = tree.store_path(path);
+                stored
+                    .map_err(|error| Error::core(error, path.as_str()))?
+                    .path
+            }
+        };
+        if Kind::of(grant.scope()) == Kind::Folder {
+            prefixes.list.push(objects.clone());
+        } else {
+            prefixes.single.push(objects.clone());
+        }
+        if grant.terms().write {
+            prefixes.write.push(objects.clone());
+        }
+        prefixes.read.push(objects);
+    }
+    for all in [
+        &mut prefixes.read,
+        &mut prefixes.list,
+        &mut prefixes.write,
+        &mut prefixes.single,
+    ] {
+        let mut known = BTreeSet::new();
+        all.retain(|prefix| known.insert(prefix.clone()));
+    }
+    Ok(prefixes)
 }
 
 fn no_group(name: &str) -> Error {

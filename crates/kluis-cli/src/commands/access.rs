@@ -12,7 +12,7 @@ use kluis::{AccessPeriod, LinkPeriod, Past};
 use std::time::{Duration, SystemTime};
 
 /// The columns of the table and of CSV, in this order.
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 15] = [
     "to",
     "fingerprint",
     "kind",
@@ -27,6 +27,7 @@ const COLUMNS: [&str; 14] = [
     "by",
     "suite",
     "purpose",
+    "group",
 ];
 
 pub(super) async fn access(session: &Session, args: Access) -> Result<()> {
@@ -121,7 +122,7 @@ fn kind(period: &AccessPeriod) -> &'static str {
 /// Decided by the owner, as everything in the ledger is.
 const BY: &str = "owner";
 
-fn row(period: &AccessPeriod) -> [String; 14] {
+fn row(period: &AccessPeriod) -> [String; 15] {
     let grant = &period.grant;
     let at = |time: Option<SystemTime>| time.and_then(rfc3339).unwrap_or_default();
     let mut may = rights(&grant.terms).to_owned();
@@ -143,13 +144,14 @@ fn row(period: &AccessPeriod) -> [String; 14] {
         BY.to_owned(),
         suite_name(grant.suite).to_owned(),
         grant.terms.purpose.clone(),
+        grant.group.clone().unwrap_or_default(),
     ]
 }
 
 /// Whom a link is for is not known: whoever has it.
 const ANYBODY: &str = "whoever has the link";
 
-fn link_row(period: &LinkPeriod) -> [String; 14] {
+fn link_row(period: &LinkPeriod) -> [String; 15] {
     let link = &period.link;
     let at = |time: Option<SystemTime>| time.and_then(rfc3339).unwrap_or_default();
     [
@@ -167,6 +169,7 @@ fn link_row(period: &LinkPeriod) -> [String; 14] {
         BY.to_owned(),
         String::new(),
         link.terms.purpose.clone(),
+        String::new(),
     ]
 }
 
@@ -175,6 +178,7 @@ fn link_message(period: &LinkPeriod) -> AccessMessage<'_> {
     AccessMessage {
         id: link.id.to_string(),
         to: ANYBODY,
+        group: None,
         fingerprint: String::new(),
         suite: "",
         kind: "link",
@@ -197,6 +201,7 @@ fn message(period: &AccessPeriod) -> AccessMessage<'_> {
     AccessMessage {
         id: grant.id.to_string(),
         to: &grant.to,
+        group: grant.group.as_deref(),
         fingerprint: grant.fingerprint.to_string(),
         suite: suite_name(grant.suite),
         kind: kind(period),
@@ -215,7 +220,7 @@ fn message(period: &AccessPeriod) -> AccessMessage<'_> {
 }
 
 /// In columns as wide as what is in them; what is empty everywhere is left out.
-fn table(out: &mut Output, rows: &[[String; 14]]) -> Result<()> {
+fn table(out: &mut Output, rows: &[[String; 15]]) -> Result<()> {
     // A name cannot leave its cell.
     let shown = |text: &str| sanitize(text).into_owned();
     let width = |column: usize| {
@@ -225,7 +230,7 @@ fn table(out: &mut Output, rows: &[[String; 14]]) -> Result<()> {
     let columns: Vec<_> = (0..COLUMNS.len())
         .filter_map(|column| Some((column, width(column)?.max(COLUMNS[column].len()))))
         .collect();
-    let mut line = |cells: &[String; 14]| {
+    let mut line = |cells: &[String; 15]| {
         let cells = columns.iter().map(|(column, width)| {
             let cell = shown(&cells[*column]);
             let cell = if cell.is_empty() {

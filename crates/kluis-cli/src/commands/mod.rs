@@ -5,6 +5,7 @@ mod check;
 mod contacts;
 mod copy;
 mod devices;
+mod groups;
 mod identity;
 mod keys;
 mod links;
@@ -35,6 +36,7 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> Result<()> {
         Verb::Recovery(args) => keys::recovery(session, args).await,
         Verb::Identity(verb) => identity::identity(session, verb).await,
         Verb::Contact(verb) => contacts::contact(session, verb).await,
+        Verb::Group(verb) => groups::group(session, verb).await,
         Verb::Share(args) => sharing::share(session, args).await,
         Verb::Shares => sharing::shares(session).await,
         Verb::Access(args) => access::access(session, args).await,

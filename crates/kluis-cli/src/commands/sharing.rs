@@ -3,9 +3,9 @@
 use super::contacts::{find, untrusted};
 use super::identity::{exists, suite_name, write_public};
 use crate::address::VaultPath;
-use crate::args::{Accept, Revoke, ShareArgs};
+use crate::args::{Accept, HandingOver, Revoke, ShareArgs, TakingBack};
 use crate::exit::{Exit, Failure, Result};
-use crate::json::{GrantMessage, PrefixesMessage, TermsMessage};
+use crate::json::{GrantMessage, MemberMessage, PrefixesMessage, TermsMessage};
 use crate::secrets::{Secret, read_public};
 use crate::session::{Opened, Session, as_member};
 use crate::store::Store;
@@ -13,8 +13,8 @@ use crate::terminal::{Message, Output, confirm, rfc3339};
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use futures_util::TryStreamExt;
 use kluis::{
-    Address, Grant, GrantFile, Granted, IdentitySuite, Invitation, Kind, Past, Receipt, Received,
-    Revoked, Terms, Trust,
+    Address, Grant, GrantFile, GrantId, Granted, GroupInfo, GroupMember, IdentitySuite, Invitation,
+    Kind, Past, Receipt, Received, Recipient, Revoked, Terms, Trust,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -43,6 +43,7 @@ pub(super) fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Object => "object",
         Kind::Version => "version",
+        Kind::Group => "group",
         _ => "folder",
     }
 }
@@ -51,15 +52,85 @@ pub(super) async fn share(session: &Session, args: ShareArgs) -> Result<()> {
     let path = VaultPath::parse(&args.path)?;
     let terms = terms(&args)?;
     let target = session.target(&path).await?;
-    if args.policy.is_some() && target.address.url().scheme() != "s3" {
-        let message = "a policy is made for a vault on s3:// only";
-        return Err(Failure::usage(message, "leave out --policy"));
-    }
-    if let Some(out) = args.out.as_deref().filter(|o| o.symlink_metadata().is_ok()) {
-        return Err(exists(out));
-    }
+    check_handing(&args.handing, target.address.url())?;
     let opened = session.open_for(&path).await?;
-    let contact = find(&opened, &args.contact)?;
+    let Whom {
+        name,
+        words,
+        suite,
+        recipient,
+    } = match group_of(&opened, &args.whom)? {
+        Some(group) => group,
+        None => contact_of(&opened, &args.whom, &args.handing).map_err(|failure| {
+            if failure.exit != Exit::NotFound {
+                return failure;
+            }
+            Failure::not_found(
+                format!("no contact or group is called {}", args.whom),
+                "see `kluis contact list` and `kluis group list`",
+            )
+        })?,
+    };
+    let kind = kind_of(session, &opened, &path, args.version).await?;
+    let rights = describe(&terms);
+    let granted = if path.is_root() {
+        let line = format!(
+            "this shares everything in {}, now and later, with {name}{words}: {rights}",
+            target.label
+        );
+        session.terminal.before_asking(&line, args.yes);
+        confirm(&format!("share the whole vault with {name}"), args.yes).await?;
+        opened.vault.share_whole(&recipient, terms).await
+    } else {
+        let (vault, path) = (&opened.vault, &path.path);
+        match kind {
+            Kind::Object => vault.share_object(path, &recipient, terms).await,
+            Kind::Version => vault.share_version(path, &recipient, terms).await,
+            _ => vault.share(path, &recipient, terms).await,
+        }
+    };
+    let granted = granted.map_err(|e| Failure::from(e).at(path.to_string()))?;
+    hand_over(session, &opened, &granted, &args.handing)?;
+    session.terminal.note(&format!(
+        "shared {path}{} with {name}: {rights}; grant {}; hint: hand the invitation over on a way that the provider does not control",
+        mark(kind),
+        granted.id
+    ));
+    if opened.vault.group(&args.whom).is_ok() {
+        session
+            .terminal
+            .note("the invitation is the same for all members, and is accepted after that of the place in the group");
+    }
+    if kind == Kind::Version {
+        session.terminal.note(
+            "this is one version: what is written in its place later is out of reach, but no revocation takes back the key of this one; it ends when the object is written again, and not in copies that the store or somebody kept",
+        );
+    }
+    warn_classical(session, suite);
+    let signed = opened.vault.is_signed().map_err(Failure::from)?;
+    session.terminal.note(if signed {
+        "this vault is signed: only who may write can sign what others read; that a reader does not delete rests on the store's credentials"
+    } else if args.write {
+        "this vault is not signed: whoever may read could also compute what a writer writes, so that only the store's credentials tell readers from writers"
+    } else {
+        "this vault is not signed: that a reader does not write rests on the store's credentials alone, so give ones that cannot write"
+    });
+    Ok(())
+}
+
+/// Somebody to share with.
+pub(super) struct Whom {
+    /// As it is said: a contact by name, a group as one.
+    pub(super) name: String,
+    /// Whose card it is, in brackets.
+    pub(super) words: String,
+    pub(super) suite: IdentitySuite,
+    pub(super) recipient: Recipient,
+}
+
+/// A contact that may be shared with.
+pub(super) fn contact_of(opened: &Opened, name: &str, handing: &HandingOver) -> Result<Whom> {
+    let contact = find(opened, name)?;
     let name = contact.name();
     let recipient = match contact.trust() {
         Trust::Verified => contact
@@ -77,34 +148,54 @@ pub(super) async fn share(session: &Session, args: ShareArgs) -> Result<()> {
         }
     };
     let suite = contact.card().suite();
-    refuse_classical(name, suite, args.allow_classical)?;
-    let recipient = if args.allow_classical {
-        recipient.allow_classical()
-    } else {
-        recipient
-    };
-    let kind = kind_of(session, &opened, &path, args.version).await?;
-    let rights = describe(&terms);
-    let words = contact.card().fingerprint();
-    let granted = if path.is_root() {
-        let line = format!(
-            "this shares everything in {}, now and later, with {name} ({words}): {rights}",
-            target.label
-        );
-        session.terminal.before_asking(&line, args.yes);
-        confirm(&format!("share the whole vault with {name}"), args.yes).await?;
-        opened.vault.share_whole(&recipient, terms).await
-    } else {
-        let (vault, path) = (&opened.vault, &path.path);
-        match kind {
-            Kind::Object => vault.share_object(path, &recipient, terms).await,
-            Kind::Version => vault.share_version(path, &recipient, terms).await,
-            _ => vault.share(path, &recipient, terms).await,
-        }
-    };
-    let granted = granted.map_err(|e| Failure::from(e).at(path.to_string()))?;
-    print_granted(session, &opened, &granted, args.policy.as_deref())?;
-    if let Some(out) = &args.out {
+    refuse_classical(name, suite, handing.allow_classical)?;
+    Ok(Whom {
+        name: name.to_owned(),
+        words: format!(" ({})", contact.card().fingerprint()),
+        suite,
+        recipient: if handing.allow_classical {
+            recipient.allow_classical()
+        } else {
+            recipient
+        },
+    })
+}
+
+/// A group of this name, if there is one.
+fn group_of(opened: &Opened, name: &str) -> Result<Option<Whom>> {
+    match opened.vault.group(name) {
+        Ok(recipient) => Ok(Some(Whom {
+            name: format!("the group {name}"),
+            words: String::new(),
+            suite: recipient.card().suite(),
+            recipient,
+        })),
+        Err(kluis::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What is wrong with how a grant is to be handed over, before anything is asked.
+pub(super) fn check_handing(handing: &HandingOver, url: &Url) -> Result<()> {
+    if handing.policy.is_some() && url.scheme() != "s3" {
+        let message = "a policy is made for a vault on s3:// only";
+        return Err(Failure::usage(message, "leave out --policy"));
+    }
+    match &handing.out {
+        Some(out) if out.symlink_metadata().is_ok() => Err(exists(out)),
+        _ => Ok(()),
+    }
+}
+
+/// Prints the invitation, and writes the file if one is wanted.
+pub(super) fn hand_over(
+    session: &Session,
+    opened: &Opened,
+    granted: &Granted,
+    handing: &HandingOver,
+) -> Result<()> {
+    print_granted(session, opened, granted, handing.policy.as_deref())?;
+    if let Some(out) = &handing.out {
         // The invitation is printed by now, so that nothing is lost if this fails.
         let file = granted.file(&opened.address)?;
         write_public(out, &file.to_armor())?;
@@ -112,31 +203,16 @@ pub(super) async fn share(session: &Session, args: ShareArgs) -> Result<()> {
             .terminal
             .note(&format!("the grant was written to {}", out.display()));
     }
-    session.terminal.note(&format!(
-        "shared {path}{} with {name}: {rights}; grant {}; hint: hand the invitation over on a way that the provider does not control",
-        mark(kind),
-        granted.id
-    ));
-    if kind == Kind::Version {
-        session.terminal.note(
-            "this is one version: what is written in its place later is out of reach, but no revocation takes back the key of this one; it ends when the object is written again, and not in copies that the store or somebody kept",
-        );
-    }
+    Ok(())
+}
+
+pub(super) fn warn_classical(session: &Session, suite: IdentitySuite) {
     if !suite.is_post_quantum() {
         session.terminal.warn(&format!(
             "the grant is sealed with {} alone: whoever records it may read it with a quantum computer later",
             suite_name(suite)
         ));
     }
-    let signed = opened.vault.is_signed().map_err(Failure::from)?;
-    session.terminal.note(if signed {
-        "this vault is signed: only who may write can sign what others read; that a reader does not delete rests on the store's credentials"
-    } else if args.write {
-        "this vault is not signed: whoever may read could also compute what a writer writes, so that only the store's credentials tell readers from writers"
-    } else {
-        "this vault is not signed: that a reader does not write rests on the store's credentials alone, so give ones that cannot write"
-    });
-    Ok(())
 }
 
 /// Nothing is sealed to X25519 alone unless it was asked for.
@@ -327,9 +403,6 @@ fn print_granted(
     Ok(())
 }
 
-/// What is one object, not a folder of them.
-const RECORDS: [&str; 2] = ["kluis.vault", "k/header"];
-
 /// Exactly what a grantee needs. Nothing that is written is a record of the vault's.
 fn policy(url: &Url, granted: &Granted, principal: &str) -> Value {
     let bucket = url.host_str().unwrap_or_default();
@@ -339,9 +412,8 @@ fn policy(url: &Url, granted: &Granted, principal: &str) -> Value {
         prefix => format!("{prefix}/{key}"),
     };
     let prefixes = &granted.prefixes;
-    let objects = prefixes.read.last().filter(|_| prefixes.one_object);
     let object = |key: &String| {
-        let all = if RECORDS.contains(&key.as_str()) || objects == Some(key) {
+        let all = if prefixes.single.contains(key) {
             ""
         } else {
             "/*"
@@ -405,22 +477,28 @@ fn terms_message(terms: &Terms) -> TermsMessage<'_> {
     }
 }
 
-fn given_line(session: &Session, out: &mut Output, grant: &Grant, state: &str) -> Result<()> {
-    if session.terminal.json() {
-        return out.message(&Message::Grant(Box::new(GrantMessage {
-            state,
-            id: Some(grant.id.to_string()),
-            path: grant.path.as_deref().unwrap_or_default(),
-            kind: Some(kind_name(grant.kind)),
-            to: Some(&grant.to),
-            grantor: None,
-            fingerprint: Some(grant.fingerprint.to_string()),
-            suite: Some(suite_name(grant.suite)),
-            terms: Some(terms_message(&grant.terms)),
-            given: rfc3339(grant.given),
-        })));
+fn given_message<'a>(grant: &'a Grant, state: &'a str) -> Message<'a> {
+    Message::Grant(Box::new(GrantMessage {
+        state,
+        id: Some(grant.id.to_string()),
+        path: grant.path.as_deref().unwrap_or_default(),
+        kind: Some(kind_name(grant.kind)),
+        to: Some(&grant.to),
+        group: grant.group.as_deref(),
+        grantor: None,
+        fingerprint: Some(grant.fingerprint.to_string()),
+        suite: Some(suite_name(grant.suite)),
+        terms: Some(terms_message(&grant.terms)),
+        given: rfc3339(grant.given),
+    }))
+}
+
+fn to_whom(grant: &Grant) -> String {
+    match &grant.group {
+        Some(group) if *group == grant.to => format!("the group {group}"),
+        Some(group) => format!("{} in the group {group}", grant.to),
+        None => grant.to.clone(),
     }
-    out.line(&given_text(grant))
 }
 
 /// One grant in one line.
@@ -430,7 +508,7 @@ fn given_text(grant: &Grant) -> String {
         grant.id,
         rfc3339(grant.given).as_deref().unwrap_or("-"),
         given_path(grant),
-        grant.to,
+        to_whom(grant),
         describe(&grant.terms),
         if grant.suite.is_post_quantum() {
             ""
@@ -454,6 +532,7 @@ fn received_line(session: &Session, out: &mut Output, received: &Received) -> Re
             path: &received.name,
             kind: Some(kind_name(received.kind)),
             to: None,
+            group: received.group.as_deref(),
             grantor: Some(grantor),
             fingerprint: None,
             suite: None,
@@ -468,15 +547,19 @@ fn received_line(session: &Session, out: &mut Output, received: &Received) -> Re
     };
     if received.kind == Kind::Group {
         return out.line(&format!(
-            "{} the group {:?} from {grantor}{end}",
+            "{} the group {} from {grantor}{end}",
             received.id, received.name
         ));
     }
     out.line(&format!(
-        "{} :{}{} from {grantor}: {}{end}",
+        "{} :{}{} from {grantor}{}: {}{end}",
         received.id,
         received.name,
         mark(received.kind),
+        match &received.group {
+            Some(group) => format!(" by the group {group}"),
+            None => String::new(),
+        },
         describe(&received.terms)
     ))
 }
@@ -489,8 +572,10 @@ pub(super) async fn shares(session: &Session) -> Result<()> {
             received_line(session, &mut out, &received)?;
         }
     } else {
-        for grant in opened.vault.grants()? {
-            given_line(session, &mut out, &grant, "given")?;
+        let (grants, groups) = (opened.vault.grants()?, opened.vault.groups()?);
+        let held = grants.iter().map(Held::Grant);
+        for held in held.chain(groups.iter().flat_map(places)) {
+            held.line(session, &mut out, "given")?;
         }
     }
     out.finish()
@@ -503,37 +588,135 @@ fn is_received(opened: &Opened) -> bool {
 
 pub(super) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
     let opened = session.open_default().await?;
-    let grants = opened.vault.grants()?;
-    let mut chosen: Vec<&Grant> = Vec::new();
+    let (grants, groups) = (opened.vault.grants()?, opened.vault.groups()?);
+    let places = groups.iter().flat_map(places);
+    let held: Vec<Held<'_>> = grants.iter().map(Held::Grant).chain(places).collect();
+    let mut chosen: Vec<Held<'_>> = Vec::new();
     for id in &args.grants {
-        let grant = by_prefix(&grants, id)?;
-        if !chosen.iter().any(|other| other.id == grant.id) {
-            chosen.push(grant);
+        let found = by_prefix(&held, id)?;
+        if !chosen.iter().any(|other| other.id() == found.id()) {
+            chosen.push(found);
         }
     }
-    for grant in &chosen {
-        let line = format!("takes back {}", given_text(grant));
-        session.terminal.before_asking(&line, args.yes);
+    take_back(session, &opened, &chosen, &grants, &args.taking).await
+}
+
+/// What can be taken back.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Held<'a> {
+    Grant(&'a Grant),
+    /// A place in a group.
+    Place(&'a GroupInfo, &'a GroupMember),
+}
+
+pub(super) fn places(group: &GroupInfo) -> impl Iterator<Item = Held<'_>> {
+    let members = group.members.iter();
+    members.map(move |member| Held::Place(group, member))
+}
+
+impl<'a> Held<'a> {
+    pub(super) fn id(&self) -> GrantId {
+        match self {
+            Self::Grant(grant) => grant.id,
+            Self::Place(_, member) => member.id,
+        }
     }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Grant(grant) => given_text(grant),
+            Self::Place(group, member) => format!(
+                "{} {} the group {} to {}",
+                member.id,
+                rfc3339(member.since).as_deref().unwrap_or("-"),
+                group.name,
+                member.name
+            ),
+        }
+    }
+
+    pub(super) fn line(&self, session: &Session, out: &mut Output, state: &str) -> Result<()> {
+        if session.terminal.json() {
+            return out.message(&self.message(state));
+        }
+        out.line(&self.text())
+    }
+
+    fn question(&self) -> String {
+        match self {
+            Self::Grant(grant) => {
+                format!("take {} back from {}", given_path(grant), to_whom(grant))
+            }
+            Self::Place(group, member) => {
+                format!("take {} out of the group {}", member.name, group.name)
+            }
+        }
+    }
+
+    /// The grants by which something is reached with it.
+    fn reaches(self, grants: &'a [Grant]) -> Vec<&'a Grant> {
+        match self {
+            Self::Grant(grant) => vec![grant],
+            Self::Place(group, _) => {
+                let given = grants.iter();
+                given
+                    .filter(|g| g.group.as_ref() == Some(&group.name))
+                    .collect()
+            }
+        }
+    }
+
+    fn message<'m>(&self, state: &'m str) -> Message<'m>
+    where
+        'a: 'm,
+    {
+        match self {
+            Self::Grant(grant) => given_message(grant, state),
+            Self::Place(group, member) => Message::Member(MemberMessage {
+                state,
+                id: member.id.to_string(),
+                group: &group.name,
+                name: &member.name,
+                fingerprint: member.fingerprint.to_string(),
+                suite: suite_name(member.suite),
+                since: rfc3339(member.since),
+            }),
+        }
+    }
+}
+
+/// Says what is taken back and for whom else that changes something, asks, does it, and
+/// says what is left.
+pub(super) async fn take_back(
+    session: &Session,
+    opened: &Opened,
+    chosen: &[Held<'_>],
+    grants: &[Grant],
+    taking: &TakingBack,
+) -> Result<()> {
+    for held in chosen {
+        let line = format!("takes back {}", held.text());
+        session.terminal.before_asking(&line, taking.yes);
+    }
+    let ids: Vec<_> = chosen.iter().map(Held::id).collect();
     // No keys follow where one version is taken back.
-    let mut closing = chosen.clone();
+    let mut closing: Vec<&Grant> = chosen.iter().flat_map(|h| h.reaches(grants)).collect();
     closing.retain(|grant| grant.kind != Kind::Version);
     if !closing.is_empty() {
-        let line = reach(&closing, &grants);
-        session.terminal.before_asking(&line, args.yes);
+        let line = reach(&closing, &ids, grants);
+        session.terminal.before_asking(&line, taking.yes);
     }
-    let question = match &chosen[..] {
-        [one] => format!("take {} back from {}", given_path(one), one.to),
+    let question = match chosen {
+        [one] => one.question(),
         all => format!("take {} grants back", all.len()),
     };
-    confirm(&question, args.yes).await?;
-    let ids: Vec<_> = chosen.iter().map(|grant| grant.id).collect();
+    confirm(&question, taking.yes).await?;
     let revoked = opened.vault.revoke(&ids).await?;
     // The pin first: it is there whatever becomes of the counting.
     let mut out = Output::new();
     if session.terminal.json() {
-        for grant in &chosen {
-            given_line(session, &mut out, grant, "revoked")?;
+        for held in chosen {
+            out.message(&held.message("revoked"))?;
         }
         let pin = revoked.pin.to_string();
         out.message(&Message::Pin { pin: &pin })?;
@@ -541,7 +724,8 @@ pub(super) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
         out.line(&revoked.pin.to_string())?;
     }
     out.finish()?;
-    session.terminal.note(if closing.is_empty() {
+    let are_versions = |held: &Held<'_>| matches!(held, Held::Grant(g) if g.kind == Kind::Version);
+    session.terminal.note(if chosen.iter().all(are_versions) {
         "taken back: the holder's client is told; who has kept the key reads this version until the object is written again, in every copy of it; hint: end their credentials of the store too"
     } else {
         "taken back: what is written from now on, by clients that know of it, is out of reach; what was written before stays readable to whoever has kept the keys and gets at the bytes, until it is written again; hint: end their credentials of the store too, and give the pin above to programs that keep no state"
@@ -550,7 +734,7 @@ pub(super) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
         let line = format!("{} keeps {}", grant.to, given_text(grant));
         session.terminal.warn(&line);
     }
-    if args.no_receipt {
+    if taking.no_receipt {
         return Ok(());
     }
     for folder in outermost(&closing) {
@@ -582,25 +766,25 @@ fn contains(outer: Option<&str>, inner: Option<&str>) -> bool {
 }
 
 /// What taking these grants back changes, and for whom else.
-fn reach(chosen: &[&Grant], grants: &[Grant]) -> String {
-    let folders = outermost(chosen);
+fn reach(closing: &[&Grant], taken: &[GrantId], grants: &[Grant]) -> String {
+    let folders = outermost(closing);
     let name = |path: &Option<&str>| format!(":{}", path.unwrap_or_default());
     let names: Vec<_> = folders.iter().map(name).collect();
-    if chosen.iter().all(|grant| grant.kind == Kind::Object) {
+    if closing.iter().all(|grant| grant.kind == Kind::Object) {
         return format!(
             "what {} lies in gets new keys, for all who remain",
             names.join(", ")
         );
     }
-    let stay: BTreeSet<&str> = grants
+    let stay: BTreeSet<String> = grants
         .iter()
-        .filter(|grant| !chosen.iter().any(|c| c.id == grant.id))
+        .filter(|grant| !taken.contains(&grant.id))
         .filter(|grant| {
             let own = grant.path.as_deref();
             let mut folders = folders.iter();
             folders.any(|f| contains(*f, own) || contains(own, *f))
         })
-        .map(|grant| &*grant.to)
+        .map(to_whom)
         .collect();
     let stay: Vec<_> = stay.into_iter().collect();
     format!(
@@ -660,10 +844,10 @@ fn now() -> u64 {
     })
 }
 
-fn by_prefix<'a>(grants: &'a [Grant], id: &str) -> Result<&'a Grant> {
-    let mut matching = grants.iter().filter(|g| g.id.to_string().starts_with(id));
+pub(super) fn by_prefix<'a>(held: &[Held<'a>], id: &str) -> Result<Held<'a>> {
+    let mut matching = held.iter().filter(|h| h.id().to_string().starts_with(id));
     match (matching.next(), matching.next()) {
-        (Some(grant), None) if id.len() >= 4 => Ok(grant),
+        (Some(found), None) if id.len() >= 4 => Ok(*found),
         (Some(_), _) => Err(Failure::usage(
             format!("{id} is not enough to name one grant"),
             "give more of the id that `kluis shares` prints",
@@ -704,7 +888,14 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
         Some(file) => options.open_file(objects, &identity, file).await,
         None => options.open_as(objects, &identity, &invitation).await,
     };
-    let vault = vault.map_err(|e| as_member(e).at(target.label.clone()))?;
+    let vault = vault.map_err(|error| {
+        let is_damaged = matches!(error, kluis::Error::Tampered { .. });
+        let mut failure = as_member(error).at(target.label.clone());
+        if is_damaged {
+            failure.hint = "it is for another identity, or for a group of which you have not accepted your place; otherwise ask for it anew".into();
+        }
+        failure
+    })?;
     let received = vault.received()?;
     let of_it = |r: &&Received| r.letter == invitation.letter();
     if received.iter().find(of_it).is_some_and(|r| r.ended) {
@@ -742,6 +933,12 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
     for received in received.iter().filter(|r| r.letter == invitation.letter()) {
         if session.terminal.json() {
             received_line(session, &mut out, received)?;
+        } else if received.kind == Kind::Group {
+            session.terminal.note(&format!(
+                "you are in the group {}; hint: accept what it was given, by the invitations that are the same for all its members",
+                received.name
+            ));
+            return out.finish();
         } else {
             out.line(&format!(":{}", received.name))?;
         }
@@ -815,7 +1012,7 @@ fn show_offer(session: &Session, label: &str, received: &Received, yes: bool) {
     let terms = describe(&received.terms);
     for line in [
         match received.kind {
-            Kind::Group => format!("{label} offers a place in the group {:?}", received.name),
+            Kind::Group => format!("{label} offers a place in the group {}", received.name),
             kind => format!(
                 "{label} offers the {} {:?}: {terms}",
                 kind_name(kind),

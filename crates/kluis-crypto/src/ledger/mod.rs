@@ -1053,6 +1053,15 @@ impl Ledger {
         self.state.group_of(&grant.card)
     }
 
+    /// The grants by which a grant reaches something: itself, or for what makes somebody
+    /// a member of a group those to the group.
+    pub fn reach_of<'a>(&'a self, grant: &'a GrantRecord) -> Vec<&'a GrantRecord> {
+        match &grant.scope {
+            Scope::Group(id, _) => self.state.given_to(id).collect(),
+            _ => vec![grant],
+        }
+    }
+
     /// Every grant that the chain ever filed, and every link, and how they ended, in the
     /// order in which they were filed; a grant to a group once for each of its members, as long as
     /// he was in it. `chain` is all of it, from entry 0 on.
