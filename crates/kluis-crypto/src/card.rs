@@ -593,9 +593,9 @@ pub(crate) mod tests {
         }
     }
 
-    /// F03: what is signed all right and cannot be sealed to.
+    /// What is signed all right and cannot be sealed to.
     #[test]
-    fn keys_that_everybody_shares_a_secret_with_are_refused() {
+    fn f03_keys_that_everybody_shares_a_secret_with_are_refused() {
         let [hybrid, classical] = SUITES;
         let good = sealing(hybrid);
         assert!(parsed(hybrid, &good).is_ok());
@@ -606,9 +606,9 @@ pub(crate) mod tests {
         }
     }
 
-    /// K03, and one suite in the place of the other.
+    /// And one suite in the place of the other.
     #[test]
-    fn keys_of_another_form_are_refused() {
+    fn k03_keys_of_another_form_are_refused() {
         let [hybrid, classical] = SUITES;
         let good = sealing(hybrid);
         let point = sealing(classical);

@@ -1160,6 +1160,55 @@ mod tests {
         assert!(!share.is_closed());
     }
 
+    /// Mallory knows the owner's card and those of all others, and has a grant of his
+    /// own, which he hands on or takes apart.
+    #[test]
+    fn f05_f08_a_letter_is_of_the_one_who_signed_it_to_the_one_it_names() {
+        let mut vault = Vault::make(false, &phrase(1));
+        let id = vault.secrets.vault();
+        for suite in crate::testing::SUITES {
+            let [bob, mallory] = [suite; 2].map(|s| Identity::make(s, 1).unwrap());
+            let (filed, name, record) = give(&mut vault, &mallory);
+            let refused = |record: &[u8], name: &LetterName| {
+                let found = Share::open(&bob, &id, name, record);
+                assert!(matches!(found, Err(Error::Tampered)));
+            };
+            refused(&record, &name);
+            let sealed = check_magic(&record, Share::MAGIC).unwrap();
+            let plain = mallory.open(&id, &name.0, sealed).unwrap();
+            let to_bob = |letter: &Letter| {
+                let sealed = bob.card().seal(&id, &name.0, &letter.encode()).unwrap();
+                [&Share::MAGIC[..], &sealed].concat()
+            };
+            // What the owner gave to him, sealed again to Bob.
+            refused(&to_bob(&Letter::decode(&plain).unwrap()), &name);
+            // With Bob's name in it, under the owner's signature, and under his own with
+            // the owner's card.
+            let mut statement = Statement::decode(&Letter::decode(&plain).unwrap().statement);
+            let statement = statement.as_mut().unwrap();
+            statement.grantee = bob.card().hash();
+            for signs in [None, Some(&mallory)] {
+                let mut letter = Letter::decode(&plain).unwrap();
+                letter.statement = statement.encode().to_vec();
+                if let Some(signs) = signs {
+                    letter.signature = signs.sign(domain::STATEMENT, &[&letter.statement]);
+                }
+                refused(&to_bob(&letter), &name);
+            }
+            // Under his own name it says whose it is, and the ledger does not hold it.
+            let mut letter = Letter::decode(&plain).unwrap();
+            statement.grantor = mallory.card().hash();
+            letter.statement = statement.encode().to_vec();
+            letter.signature = mallory.sign(domain::STATEMENT, &[&letter.statement]);
+            letter.grantor = mallory.card().clone();
+            let mut his = Share::open(&bob, &id, &name, &to_bob(&letter)).unwrap();
+            assert_eq!(his.grantor(), mallory.card());
+            let found = his.follow(&filed.entry);
+            assert!(matches!(found, Err(Error::AccessDenied(_))));
+            assert!(Share::open(&mallory, &id, &name, &record).is_ok());
+        }
+    }
+
     fn terms() -> impl Strategy<Value = Terms> {
         let times = (any::<bool>(), 1u64..1 << 40, any::<bool>(), 1u64..1 << 40);
         (any::<[bool; 3]>(), times, "[^\\pC]{0,40}").prop_map(|(bits, times, purpose)| {

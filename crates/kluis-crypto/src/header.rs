@@ -699,6 +699,7 @@ pub(crate) mod tests {
     use crate::kem::tests::DECAPSULATED;
     use crate::random::scripted::{self, Source};
     use crate::testing::{SUITES, Vault, cheap, flips, password, phrase};
+    use crate::two_keys;
     use crate::{Identity, IdentitySuite};
     use proptest::prelude::*;
     use std::sync::Arc;
@@ -1121,6 +1122,101 @@ pub(crate) mod tests {
             header.next(&wrong, header.ledger(), header.slots().to_vec(), 1),
             Err(Error::InvalidInput(_))
         ));
+    }
+
+    /// Two passwords with a root key each, and secrets that both of these decrypt.
+    #[test]
+    fn g01_secrets_that_two_root_keys_decrypt_are_opened_by_the_one_that_wrote_them() {
+        let vault = Vault::make(false, &phrase(1));
+        let id = vault.secrets.vault;
+        let place = 0u64.to_be_bytes();
+        let place = Place {
+            kind: "wrap",
+            vault: &id,
+            place: &place,
+        };
+        for n in 0..250usize {
+            let roots = [1, 2].map(|of| RootKey::init_with(|key| *key = [n as u8 ^ of; 32]));
+            let keys = roots
+                .each_ref()
+                .map(|root| VaultSecrets::wrap_key(root, &id));
+            let keys = keys.each_ref().map(|key| key.expose_secret());
+            let records = two_keys::records(keys, &place, [n as u8; 24], 64);
+            for (committed, wrapped) in records.into_iter().enumerate() {
+                let mut body = vault.header().body.clone();
+                body.wrapped = wrapped;
+                for (wrote, writer) in roots.iter().enumerate() {
+                    let mut record = [&Header::MAGIC[..], &body.encode()].concat();
+                    let mac = VaultSecrets::header_mac(writer, &id, &record);
+                    record.extend_from_slice(&mac.finalize().into_bytes());
+                    let signature = vault.secrets.authority.sign(domain::HEADER, &[&record]);
+                    record.extend_from_slice(&signature);
+                    let header = Header::parse(&record).unwrap();
+                    for (reads, root) in roots.iter().enumerate() {
+                        OPENED.set(0);
+                        let found = header.unwrap(root.duplicate()).map(drop);
+                        assert_eq!(found, Err(Error::Tampered), "they are no secrets");
+                        let all = reads == committed && reads == wrote;
+                        assert_eq!(OPENED.get(), u64::from(all));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Who knows a card, or the root key that a lost device held, makes a slot that
+    /// opens, and still no header with it: only the authority signs what slots there are.
+    #[test]
+    fn c12_a_slot_that_somebody_adds_or_takes_away_is_refused() {
+        let credentials = [phrase(1), phrase(2)];
+        let mut vault = Vault::make(false, &credentials[0]);
+        vault.change_slots(&credentials);
+        let header = vault.header();
+        let (id, root) = (vault.secrets.vault, &vault.secrets.root);
+        let thief = Arc::new(Identity::make(IdentitySuite::X25519, 1).unwrap());
+        let slot = |credential: &Credential, root| {
+            let slot = Slot::make(credential, cheap(), &id, root, 1).unwrap();
+            assert!(slot.open(credential, &id, KdfCeiling::default()).is_ok());
+            slot
+        };
+        let own = RootKey::init_with(|key| *key = [9; 32]);
+        let theirs = Vault::make(false, &phrase(3));
+        let theirs = (&theirs.secrets, theirs.header());
+        let with = |more: &[Slot]| [header.slots(), more].concat();
+        for slots in [
+            with(&[slot(&phrase(3), &own)]),
+            with(&[slot(&phrase(3), root)]),
+            with(&[slot(&Credential::from(thief.clone()), &own)]),
+            with(&[slot(&Credential::from(thief.clone()), root)]),
+            vec![slot(&phrase(3), &own)],
+            header.slots()[1..].to_vec(),
+            header.slots()[..1].to_vec(),
+            header.slots().iter().rev().cloned().collect(),
+        ] {
+            let mut body = header.body.clone();
+            body.slots = slots;
+            let record = [&Header::MAGIC[..], &body.encode()].concat();
+            let mac = |root: &RootKey| -> Vec<u8> {
+                let mac = VaultSecrets::header_mac(root, &id, &record);
+                mac.finalize().into_bytes().to_vec()
+            };
+            let trailer = &header.record[header.record.len() - Header::TRAILER..];
+            for mac in [&trailer[..32], &mac(&own), &mac(root)] {
+                let signed = [&record[..], mac].concat();
+                let signature = theirs.0.authority.sign(domain::HEADER, &[&signed]);
+                for signature in [&trailer[32..], &signature] {
+                    let forged = [&signed[..], signature].concat();
+                    assert_eq!(Header::parse(&forged), Err(Error::Tampered));
+                }
+            }
+            // With an authority of their own it is the header of another vault.
+            body.authorities.clone_from(&theirs.1.body.authorities);
+            let forged = signed(&body.encode(), theirs.0);
+            assert_eq!(Header::parse(&forged), Err(Error::Tampered));
+            // By the authority it is a header: nothing else was wrong.
+            body.authorities.clone_from(&header.body.authorities);
+            assert!(Header::parse(&signed(&body.encode(), &vault.secrets)).is_ok());
+        }
     }
 
     /// Wrapped secrets that the root key sealed and its holder signed, and that

@@ -384,6 +384,7 @@ mod tests {
     use crate::primitives::{bad_points, hpke};
     use crate::random::scripted::{self, Source};
     use crate::testing::{SUITES, cheap, flips, pattern};
+    use crate::two_keys;
 
     const VAULT: VaultId = VaultId([4; 16]);
     const OTHER_VAULT: VaultId = VaultId([5; 16]);
@@ -446,10 +447,10 @@ mod tests {
         }
     }
 
-    /// F04, and G01: of all recipients, vaults and places one opens it, and no AEAD
-    /// call tells the others.
+    /// Of all recipients, vaults and places one opens it, and no AEAD call tells the
+    /// others.
     #[test]
-    fn what_was_moved_is_refused() {
+    fn f04_what_was_moved_is_refused() {
         let people: Vec<_> = SUITES.into_iter().chain(SUITES).map(make).collect();
         let places: [(&VaultId, &[u8]); 4] = [
             (&VAULT, b"place"),
@@ -474,9 +475,31 @@ mod tests {
         }
     }
 
+    /// One letter for two people, which the cipher would open for both of them.
+    #[test]
+    fn g01_g02_a_letter_that_two_people_could_decrypt_is_opened_by_one() {
+        for suite in SUITES {
+            let people = [make(suite), make(suite)];
+            let place = grant_place(&VAULT, b"place");
+            for n in 0..500usize {
+                let info = |of: usize| people[of].card().info(domain::GRANT, &[VAULT.as_bytes()]);
+                let (enc, _) = people[0].card().encapsulate(&info(0)).unwrap();
+                let keys = [0, 1].map(|of| people[of].decapsulate(&enc, &info(of)).unwrap());
+                let keys = keys.each_ref().map(|key| key.expose_secret());
+                let records = two_keys::records(keys, &place, [n as u8; 24], 64);
+                let right = n % 2;
+                let sealed = [&enc[..], &records[right]].concat();
+                OPENED.set(0);
+                assert_eq!(open(&people[1 - right], &sealed), Err(Error::Tampered));
+                assert_eq!(OPENED.get(), 0);
+                assert!(open(&people[right], &sealed).is_ok());
+            }
+        }
+    }
+
     /// The record of one grant behind the encapsulated key of another.
     #[test]
-    fn grants_are_not_pasted_together() {
+    fn g03_grants_are_not_pasted_together() {
         for suite in SUITES {
             let identity = make(suite);
             let (one, two) = (seal(&identity, b"one"), seal(&identity, b"two"));
@@ -498,10 +521,10 @@ mod tests {
         assert_eq!(open(&other, &sealed), Err(Error::Tampered));
     }
 
-    /// K02: the X25519 half of an X-Wing key is a key of suite 2, and what is sealed
+    /// The X25519 half of an X-Wing key is a key of suite 2, and what is sealed
     /// to it in that suite is good but for the suite.
     #[test]
-    fn a_hybrid_identity_opens_nothing_classical() {
+    fn k02_a_hybrid_identity_opens_nothing_classical() {
         let identity = make(IdentitySuite::XWing);
         let card = identity.card();
         let key = IdentitySuite::XWing.public_key(&identity.sealing).unwrap();
@@ -527,10 +550,10 @@ mod tests {
         assert_eq!(open(&identity, &seal(&other, b"x")), Err(Error::Tampered));
     }
 
-    /// F03: with a point of small order everybody knows the shared secret, so that
+    /// With a point of small order everybody knows the shared secret, so that
     /// everything but the check of the point would let this pass.
     #[test]
-    fn what_everybody_can_seal_is_refused() {
+    fn f03_what_everybody_can_seal_is_refused() {
         let identity = make(IdentitySuite::X25519);
         let key = IdentitySuite::X25519.public_key(&identity.sealing).unwrap();
         let info = identity.card().info(domain::GRANT, &[VAULT.as_bytes()]);

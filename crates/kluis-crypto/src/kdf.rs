@@ -176,12 +176,82 @@ mod tests {
         }
     }
 
+    fn key_of(label: Label, context: &[&[u8]]) -> [u8; 32] {
+        let mut key = [0; 32];
+        derive(&[7; 32], label, context, &mut key);
+        key
+    }
+
+    /// Every list of up to four texts that could be taken for lengths and borders: more
+    /// than 10^8 pairs.
     #[test]
-    fn contexts_do_not_run_into_each_other() {
-        let mut a = [0; 32];
-        let mut b = [0; 32];
-        derive(&[7; 32], Label::DIR, &[b"ab", b"c"], &mut a);
-        derive(&[7; 32], Label::DIR, &[b"a", b"bc"], &mut b);
-        assert_ne!(a, b);
+    fn g04_no_two_contexts_give_one_key() {
+        let texts: [&[u8]; 9] = [
+            b"",
+            b"\0",
+            b"\0\0\0\0",
+            b"\0\0\0\x01",
+            b"a",
+            b"ab",
+            b"b",
+            b"\0\0\0\x01a",
+            b"a\0\0\0\x01b",
+        ];
+        let mut lists: Vec<Vec<&[u8]>> = vec![Vec::new()];
+        for longest in 0..4 {
+            let longer = lists.iter().filter(|list| list.len() == longest);
+            let longer = longer.flat_map(|list| texts.map(|text| [&list[..], &[text]].concat()));
+            lists.extend(longer.collect::<Vec<_>>());
+        }
+        let mut keys = std::collections::HashSet::new();
+        for label in [Label::DIR, Label::SUB, Label::SALT] {
+            for list in &lists {
+                assert!(keys.insert(key_of(label, list)), "{list:?}");
+            }
+        }
+        assert_eq!(keys.len(), 3 * (1 + 9 + 81 + 729 + 6_561));
+    }
+
+    /// The same of what places a record, and of one text cut in two ways.
+    #[test]
+    fn g04_no_two_places_have_one_context() {
+        use crate::VaultId;
+        use crate::message::Place;
+        let kinds = ["", "a", "ab", "\0\0\0\x10"];
+        let vaults = [[0; 16], [1; 16]].map(VaultId);
+        let places: [&[u8]; 6] = [b"", b"a", b"b", b"\0", b"\0\0\0\x01a", &[0; 16]];
+        let mut contexts = std::collections::HashSet::new();
+        for kind in kinds {
+            for vault in &vaults {
+                for place in places {
+                    let place = Place { kind, vault, place };
+                    let context = place.with_context(|parts| parts.concat());
+                    assert!(context.starts_with(domain::RECORD));
+                    assert!(contexts.insert(context));
+                }
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn g04_a_text_that_is_cut_elsewhere_gives_another_key(
+            text: [u8; 12],
+            low in proptest::collection::vec(0usize..13, 0..4),
+            high in proptest::collection::vec(0usize..13, 0..4),
+        ) {
+            let cut = |mut at: Vec<usize>| {
+                at.sort_unstable();
+                let starts = std::iter::once(0).chain(at.clone());
+                let parts = starts.zip(at.iter().copied().chain([12]));
+                parts.map(|(from, to)| text[from..to].to_vec()).collect::<Vec<_>>()
+            };
+            let (one, two) = (cut(low), cut(high));
+            let key = |parts: &[Vec<u8>]| {
+                let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+                key_of(Label::DIR, &parts)
+            };
+            proptest::prop_assert_eq!(one == two, key(&one) == key(&two));
+        }
     }
 }

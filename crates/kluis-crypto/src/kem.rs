@@ -225,9 +225,9 @@ pub(crate) mod tests {
         }
     }
 
-    /// K03: a ciphertext of ML-KEM that was altered is another key and no error.
+    /// A ciphertext of ML-KEM that was altered is another key and no error.
     #[test]
-    fn another_encapsulated_key_gives_another_key() {
+    fn k03_another_encapsulated_key_gives_another_key() {
         let suite = IdentitySuite::XWing;
         let seed = KemSeed::make().unwrap();
         let (enc, made) = suite

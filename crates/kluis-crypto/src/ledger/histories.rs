@@ -448,7 +448,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
-    fn owner_and_members_agree_and_who_was_revoked_reads_nothing_new(
+    fn f12_f13_owner_and_members_agree_and_who_was_revoked_reads_nothing_new(
         steps in prop::collection::vec((0u8..15, 0usize..60, 0usize..3), 1..20),
     ) {
         run(&steps);
@@ -496,10 +496,10 @@ fn an_object_is_followed_through_mounts_around_it_and_revocations() {
     ]);
 }
 
-/// L02, the lease: writers stop a time after the newest entry that they are shown, and
+/// The lease: writers stop a time after the newest entry that they are shown, and
 /// the owner's client adds one at half of it.
 #[test]
-fn writers_go_on_as_long_as_the_lease_lasts() {
+fn l02_writers_go_on_as_long_as_the_lease_lasts() {
     let mut world = World::new();
     world.share("a", 0, Past::Shared);
     let lease = |of: &'static str, seconds| Decision::Lease {
