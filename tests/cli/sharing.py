@@ -332,7 +332,7 @@ def refused(person, url, key):
 
 
 @test
-def a_share_says_what_it_is(w):
+def f06_f07_f09_a_share_says_what_it_is_and_rests_on(w):
     w.new_vault()
     own_words(w)
     bob = Person(w, "bob").is_contact()

@@ -165,10 +165,10 @@ async fn slots_have_limits() {
     assert_eq!(vault.slots().unwrap().len(), 32);
 }
 
-/// L18, and the budget of whoever opens: with a ceiling below every slot an
+/// And the budget of whoever opens: with a ceiling below every slot an
 /// Argon2 run would be refused, so that who gets another answer made none.
 #[tokio::test]
-async fn a_credential_runs_argon2_on_slots_of_its_kind_only() {
+async fn l18_a_credential_runs_argon2_on_slots_of_its_kind_only() {
     let (store, vault) = hostile_vault().await;
     let nothing = || options().kdf_ceiling(1);
     let opened = nothing().open(as_store(&store), password()).await;
@@ -369,10 +369,10 @@ async fn a_vault_is_made_in_an_empty_place_only() {
     );
 }
 
-/// L03: a provider shows each of the three copies of the header as it was before
+/// A provider shows each of the three copies of the header as it was before
 /// or after a change, or damaged, or not at all.
 #[tokio::test]
-async fn no_mix_of_header_copies_opens_by_the_old_credential() {
+async fn l03_no_mix_of_header_copies_opens_by_the_old_credential() {
     let (store, vault, old) = phrase_vault().await;
     vault.put("a", "x").await.unwrap();
     let before = contents(&store).await;
@@ -645,10 +645,10 @@ async fn an_open_client_is_not_shown_an_older_state() {
     assert_code(added.map(drop), "forked", "another history");
 }
 
-/// L04: every ordered pair of vaults with one password. The wrong password tells
+/// Every ordered pair of vaults with one password. The wrong password tells
 /// that none was stretched: it would have been refused as that.
 #[tokio::test]
-async fn another_vault_is_refused_before_the_password_is_touched() {
+async fn l04_another_vault_is_refused_before_the_password_is_touched() {
     let (first, a) = hostile_vault().await;
     let (second, b) = hostile_vault().await;
     let (ours, theirs) = (contents(&first).await, contents(&second).await);
@@ -683,10 +683,10 @@ async fn another_vault_is_refused_before_the_password_is_touched() {
     }
 }
 
-/// L33: whoever may write to the bucket takes the next numbers of both chains,
+/// Whoever may write to the bucket takes the next numbers of both chains,
 /// with claims, records and headers that are none of ours.
 #[tokio::test]
-async fn squatted_numbers_stop_nobody() {
+async fn l33_squatted_numbers_stop_nobody() {
     let (foreign, stranger, _) = phrase_vault().await;
     for _ in 0..3 {
         stranger.add_slot(phrase(&words()), cheap()).await.unwrap();

@@ -228,9 +228,9 @@ async fn every_flipped_bit_is_refused() {
     }
 }
 
-/// A04 to A07, A14, L14: of every length but the right one.
+/// A04 to A07, A14: of every length but the right one.
 #[tokio::test]
-async fn every_other_length_is_refused() {
+async fn l14_every_other_length_is_refused() {
     let scene = Scene::new(canaries(41)).await;
     let stored = scene.stored().await;
     for length in 0..stored.len() {

@@ -13,7 +13,7 @@ use futures_util::future::{BoxFuture, poll_fn};
 use futures_util::{FutureExt, TryStreamExt, stream};
 use kluis::object_store::ObjectMeta;
 use kluis::object_store::memory::InMemory;
-use kluis::{PutOptions, RecoveryKit, Result, Vault};
+use kluis::{Identity, IdentitySuite, PutOptions, Recipient, RecoveryKit, Result, Vault};
 use kluis_adversary::{Cut, HostileStore, Lie};
 use kluis_tests::{
     as_store, cheap, contents, open_with, options, pattern, phrase, read, store_of, words,
@@ -337,6 +337,52 @@ async fn cases() -> Vec<Case> {
         10,
     );
 
+    // A device opens the vault exactly where it has a slot.
+    let device = Arc::new(Identity::make(IdentitySuite::X25519, 1).unwrap());
+    let card = Recipient::trusted_on_first_use(device.card().clone()).allow_classical();
+    let id = vault.id();
+    let devices = |with_new: bool| {
+        let (first, device) = (first.clone(), Arc::clone(&device));
+        look(move |store| {
+            let (first, device) = (first.clone(), Arc::clone(&device));
+            async move {
+                let vault = open_with(&store, phrase(&first)).await.unwrap();
+                assert_eq!(read(&vault, "a").await.unwrap(), b"old");
+                let there = vault.slots().unwrap().len() > 1;
+                let opened = options().id(id).open(as_store(&store), device).await;
+                assert_eq!(opened.is_ok(), there);
+                if there == with_new {
+                    State::New
+                } else {
+                    State::Old
+                }
+            }
+        })
+    };
+    let with_device = store_of(&before).await;
+    let owner = open_with(&with_device, phrase(&first)).await.unwrap();
+    let slot = owner.add_device(&card).await.unwrap();
+    let with_device = contents(&with_device).await;
+    case(
+        "add_device",
+        &before,
+        run(move |_, vault| {
+            let card = card.clone();
+            async move { vault.add_device(&card).await.map(drop) }
+        }),
+        devices(true),
+        &[],
+        10,
+    );
+    case(
+        "remove_slot of a device",
+        &with_device,
+        run(move |_, vault| async move { vault.remove_slot(slot).await }),
+        devices(false),
+        &["not_found"],
+        10,
+    );
+
     // A ledger that is behind and copies that are missing: what opening mends.
     vault
         .rotate_root(vec![(phrase(&second), cheap())])
@@ -499,7 +545,7 @@ async fn opened(case: &Case, store: &HostileStore) -> Option<Vault> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_may_die_at_any_request() {
+async fn c11_a_client_may_die_at_any_request() {
     for case in cases().await {
         let mut states = Vec::new();
         for after in [false, true] {

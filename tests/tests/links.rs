@@ -481,7 +481,7 @@ async fn l15_a_second_holder_of_the_link_replaces_nothing() {
 }
 
 #[tokio::test]
-async fn a_link_ends_when_its_time_is_over() {
+async fn f11_a_link_ends_when_its_time_is_over() {
     let owner = owner().await;
     owner.vault.put("a/x", "x").await.unwrap();
     let second = Duration::from_secs(1);

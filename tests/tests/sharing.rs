@@ -625,7 +625,7 @@ async fn many_shares_and_a_snapshot_between() {
 }
 
 #[tokio::test]
-async fn what_was_revoked_is_named_and_written_again_and_then_refused() {
+async fn l07_what_was_revoked_is_named_and_written_again_and_then_refused() {
     let owner = owner().await;
     let (bob, eve) = (identity(), identity());
     let vault = &owner.vault;

@@ -217,9 +217,12 @@ mod tests {
     fn g04_no_two_places_have_one_context() {
         use crate::VaultId;
         use crate::message::Place;
-        let kinds = ["", "a", "ab", "\0\0\0\x10"];
+        // A kind and a place that would be other ones, were it not for their lengths.
+        let kind = "\0\0\0\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x18";
+        let place = [&b"\0\0\0\x10"[..], &[0; 16], &[0; 4]].concat();
+        let kinds = ["", "a", "ab", kind];
         let vaults = [[0; 16], [1; 16]].map(VaultId);
-        let places: [&[u8]; 6] = [b"", b"a", b"b", b"\0", b"\0\0\0\x01a", &[0; 16]];
+        let places: [&[u8]; 6] = [b"", b"a", b"b", b"\0", b"\0\0\0\x01a", &place];
         let mut contexts = std::collections::HashSet::new();
         for kind in kinds {
             for vault in &vaults {

@@ -1071,7 +1071,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn epochs_close() {
+    fn l07_epochs_close() {
         let mut vault = plain();
         let old = simple(&vault, b"old");
         let key = vault.ledger().root().epochs[0].key.duplicate();
@@ -1135,7 +1135,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn epochs_below_the_floor_are_refused() {
+    fn l07_epochs_below_the_floor_are_refused() {
         let mut vault = plain();
         let object = simple(&vault, b"x");
         vault.rotate(&[phrase(1)]);

@@ -1172,7 +1172,7 @@ mod tests {
     }
 
     #[test]
-    fn below_a_mount_nothing_is_written_with_keys_of_above() {
+    fn l01_below_a_mount_nothing_is_written_with_keys_of_above() {
         let mut tree = record("o", &[collection(1, ""), collection(2, "a")]).unwrap();
         let path = |text: &str| VaultPath::parse(text).unwrap();
         let id = |tree: &Tree, text: &str| tree.writer(&path(text)).map(|w| w.0.collection.id.0[0]);
