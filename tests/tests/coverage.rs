@@ -32,10 +32,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// The ids that a name begins with: `f06_f09_a_reader` is of F06 and F09.
 fn ids(name: &str) -> impl Iterator<Item = String> {
-    let is_id = |part: &&str| {
-        let (group, number) = part.split_at_checked(1).unwrap_or_default();
-        matches!(group, "a"..="l") && number.len() == 2 && number.parse::<u8>().is_ok()
-    };
+    let is_id = |part: &&str| matches!(part.as_bytes(), [b'a'..=b'l', b'0'..=b'9', b'0'..=b'9']);
     name.split('_').take_while(is_id).map(str::to_uppercase)
 }
 
