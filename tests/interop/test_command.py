@@ -1,5 +1,9 @@
 """Vaults made in this run by the real command ($KLUIS_BIN), read back bit for bit."""
 
+import contextlib
+import functools
+import itertools
+import json
 import os
 import random
 import subprocess
@@ -152,6 +156,80 @@ class Session:
             k.Vault(self.home / "plain", k.Credential.password(b"another one entirely"))
             with refuses(k.WrongCredentials):
                 k.Vault(self.home / "plain", k.Credential.password(PASSWORD))
+        with test("command: all keys of who was revoked on all that came since"):
+            self.f12_no_key_of_the_revoked_opens_what_came_since()
+
+    def f12_no_key_of_the_revoked_opens_what_came_since(self):
+        """Bob's keys out of every letter that he got, whatever his client would do with them."""
+        kluis = functools.partial(self.kluis, "shared")
+        root = self.home / "shared"
+        kluis("init")
+        for name in ("bob", "eve"):
+            words = kluis("identity", "new", self.home / f"{name}.id").split()
+            kluis("identity", "export", "--identity", self.home / f"{name}.id", "--out", self.home / f"{name}.card")
+            kluis("contact", "add", name, self.home / f"{name}.card")
+            kluis("contact", "verify", name, *words)
+        bob = k.IdentityFile((self.home / "bob.id").read_text()).open(PASSWORD)
+
+        def put(*paths):
+            for path in paths:
+                (self.home / "content").write_text(f"{path} {random.random()}")
+                kluis("cp", "--overwrite", self.home / "content", f":{path}")
+
+        def grants(): return [json.loads(line) for line in kluis("shares", "--json").splitlines()]
+
+        def owner(): return k.Vault(root, k.Credential.password(PASSWORD))
+
+        def held():
+            """From each letter, as far along the ledger as it leads."""
+            entries, records, keys = owner().ledger.entries, [p.read_bytes() for p in (root / "k/g").iterdir()], set()
+            for file in self.home.glob("*.grant"):
+                grant = k.GrantFile(file.read_text())
+                share = k.Share(bob, grant.vault_id, grant.letter_name, grant.letter)
+                for entry in [None, *(e for e in entries if e.sequence > share.head[0])]:
+                    if entry:
+                        share.follow(entry)
+                    if share.awaited:
+                        share.renew(next(r for r in records if k.sha256(r) == share.awaited[1]))
+                    keys |= {epoch[3] for collection in share.tree.collections.values() for epoch in collection.epochs}
+            return keys
+
+        def opened(keys):
+            """What is there now, by its path, and what of it opens with any of these keys, as any part of the path."""
+            vault, found, there = owner(), set(), {}
+            for path, stored in vault.walk():
+                there["/".join(path)] = data = (root / stored).read_bytes()
+                fixed, frame, salt, commitment = data[:40], data[40:200], data[200:224], data[224:256]
+                context = b"kluis/v1/object\0" + vault.header.vault_id + fixed + k.sha256(frame)
+                for key, below in itertools.product(keys, [None, *(path[i:] for i in range(len(path) + 1))]):
+                    with contextlib.suppress(k.Tampered):
+                        k.Message(k.message_key(key, below, salt), salt, context, commitment)
+                        found.add("/".join(path))
+            return there, found
+
+        put("docs/a", "docs/in/b", "docs/old", "top")
+        kluis("share", "docs", "eve")
+        for i, what in enumerate((["docs/in", "--write"], ["docs", "--write"], ["docs/a"], ["docs/old", "--version"], [":", "--yes"])):
+            kluis("share", *what, "bob", "--out", self.home / f"{i}.grant")
+        put("docs/in/c")
+        kluis("revoke", *(g["id"] for g in grants() if g["to"] == "eve"), "--yes")  # what follows comes to Bob in a bundle
+        put("docs/d", "late")
+        keys = held()
+        before, found = opened(keys)
+        assert found == before.keys() and len(found) == 7, (found, before.keys())
+        kluis("revoke", *(g["id"] for g in grants()), "--yes")
+        put("docs/a", "docs/new", "docs/in/new", "docs/in/b", "top", "elsewhere/x")
+        keys |= held()
+        after, found = opened(keys)
+        since = {path for path in after if after[path] != before.get(path)}
+        assert len(since) == 6 and not found & since, (since, found)
+        assert found == after.keys() - since, "his keys are no less than they were"
+        receipt = json.loads(kluis("reencrypt", "--dry-run", "--json").splitlines()[-1])
+        assert (receipt["items"], receipt["failed"]) == (len(found), 0), receipt
+        assert receipt["bytes"] == sum(len(after[path]) - 272 for path in found), receipt
+        kluis("reencrypt")
+        keys |= held()
+        assert opened(keys)[1] == set()
 
 
 def find_phrase(text):

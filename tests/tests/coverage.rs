@@ -54,7 +54,9 @@ fn every_row_has_its_tests_and_they_are_in_the_table() {
             let function = code.strip_prefix("fn ").or(code.strip_prefix("def "));
             if let Some((name, _)) = function.and_then(|f| f.split_once('(')) {
                 for id in ids(name) {
-                    assert!(attribute.contains("test"), "{place}: {name} is no test");
+                    // Of Python each runner says what it runs.
+                    let is_test = line.starts_with("def ") || attribute.contains("test");
+                    assert!(is_test, "{place}: {name} is no test");
                     rows.entry(id)
                         .or_default()
                         .insert(format!("{place} {name}"));

@@ -1160,6 +1160,52 @@ mod tests {
         assert!(!share.is_closed());
     }
 
+    /// The owner's devices have clocks that are an hour fast or slow, or stopped, or know
+    /// no bounds: entries stand in their order all the same, for him and for others.
+    #[test]
+    fn l10_no_clock_of_the_owners_decides_what_holds() {
+        const HOUR: u64 = 3_600_000_000;
+        let mut vault = Vault::make(false, &phrase(1));
+        let id = vault.secrets.vault();
+        let anna = Identity::make(IdentitySuite::X25519, 1).unwrap();
+        let (first, name, letter) = give(&mut vault, &anna);
+        let mut share = Share::open(&anna, &id, &name, &letter).unwrap();
+        share.follow(&first.entry).unwrap();
+        let now = 10 * HOUR;
+        for time in [now, now - HOUR, now + HOUR, 0, u64::MAX, now] {
+            for decision in [
+                Decision::Share {
+                    scope: Scope::Folder(Some(VaultPath::parse("a").unwrap())),
+                    recipient: Recipient::trusted_on_first_use(anna.card().clone())
+                        .allow_classical(),
+                    terms: Terms::reading(),
+                },
+                Decision::Lease {
+                    folder: Some(VaultPath::parse("a").unwrap()),
+                    seconds: Some(600),
+                },
+            ] {
+                let ledger = vault.ledger();
+                let held = ledger.grants().count();
+                let next = ledger.next(vault.header(), &vault.secrets, time, decision);
+                let next = next.unwrap();
+                assert_eq!(next.entry.written(), time);
+                vault.entries.push(next.entry.clone());
+                share.follow(&next.entry).unwrap();
+                assert!(!share.is_closed());
+                let ledger = vault.ledger();
+                let more = usize::from(next.granted.is_some());
+                assert_eq!(ledger.grants().count(), held + more, "{time}");
+            }
+            // A lease is by the writer's clock against the owner's: an hour between them
+            // ends it early or late by that hour, and no sum runs over.
+            let path = VaultPath::parse("x").unwrap();
+            let goes_on = |now: u64| share.tree().check_lease(&path, time, now).is_ok();
+            assert!(goes_on(time) && goes_on(time.saturating_sub(HOUR)) && goes_on(0));
+            assert_eq!(goes_on(time.saturating_add(HOUR)), time == u64::MAX);
+        }
+    }
+
     /// Mallory knows the owner's card and those of all others, and has a grant of his
     /// own, which he hands on or takes apart.
     #[test]

@@ -452,7 +452,7 @@ fn what_cannot_be_decided() {
 /// A recipient that was made before somebody left: what is shared goes to the group as
 /// it is now.
 #[test]
-fn a_card_of_an_earlier_generation_is_not_sealed_to() {
+fn l08_a_card_of_an_earlier_generation_is_not_sealed_to() {
     let mut world = World::new(Suite::V1);
     let member = world.join(0, 0).unwrap();
     world.join(0, 1).unwrap();
