@@ -1,5 +1,5 @@
-//! Rows of the threat table that concern sharing and that no other file has: whatever
-//! the store and those whose access has ended try with all that they hold.
+//! What `rows.txt` lists of sharing and no other file has: whatever the store and those
+//! whose access has ended try with all that they hold.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -483,6 +483,30 @@ impl Vault {
     /// the terms hold it back. Whoever may read knows the keys that writing takes: that a
     /// reader does not write rests on the store's credentials, and in a signed vault on
     /// signatures.
+    ///
+    /// A card is nobody to share with until it was verified, or trusted in so many words:
+    ///
+    /// ```
+    /// # use kluis::{Contact, Result, Terms, Vault};
+    /// # let _ = async |vault: Vault, bob: Contact| -> Result<()> {
+    /// vault.share("photos", &bob.recipient()?, Terms::reading()).await?;
+    /// # Ok(())
+    /// # };
+    /// ```
+    /// ```compile_fail,E0308
+    /// # use kluis::{Contact, Result, Terms, Vault};
+    /// # let _ = async |vault: Vault, bob: Contact| -> Result<()> {
+    /// vault.share("photos", &bob, Terms::reading()).await?;
+    /// # Ok(())
+    /// # };
+    /// ```
+    /// ```compile_fail,E0308
+    /// # use kluis::{Contact, Result, Terms, Vault};
+    /// # let _ = async |vault: Vault, bob: Contact| -> Result<()> {
+    /// vault.share("photos", bob.card(), Terms::reading()).await?;
+    /// # Ok(())
+    /// # };
+    /// ```
     pub async fn share(
         &self,
         folder: &str,
