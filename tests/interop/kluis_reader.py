@@ -796,7 +796,7 @@ class Entry:
 
 
 def parse_actions(part):
-    actions = parse(part, many(many(anything, 1), 0, 4096))
+    actions = parse(part, many(many(anything, 1), 0, 1 << 18))
     for action in actions:
         uint(action[0])
         require(action[0] in ACTIONS, "an action is unknown", UnsupportedFormat)

@@ -1057,7 +1057,8 @@ mod tests {
         assert_eq!(ledger.links_to_remove().next(), Some(path.path()));
         // A floor around changes what was taken over, a new epoch around does not.
         let a = VaultPath::parse("a").unwrap();
-        let floors = vec![ledger.tree().mounted(Some(&a)).unwrap().id()];
+        let around = ledger.tree().mounted(Some(&a)).unwrap();
+        let floors = vec![(around.id(), around.current().unwrap().number)];
         vault.decide(Decision::RaiseFloors(floors)).unwrap();
         assert_eq!(owed(&vault), (set(vec![outer, inner, whole]), 0), "a floor");
         vault.rotate(&[phrase(1)]);

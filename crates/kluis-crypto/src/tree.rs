@@ -414,14 +414,17 @@ impl Tree {
     }
 
     /// The collections of a folder, or of the whole tree, that take something below
-    /// their current epoch. Empty for a folder that is no collection of its own.
-    pub fn floors_to_raise(&self, folder: Option<&VaultPath>) -> Vec<CollectionId> {
+    /// their current epoch, and that epoch. Empty for a folder that is no collection of
+    /// its own.
+    pub fn floors_to_raise(&self, folder: Option<&VaultPath>) -> Vec<(CollectionId, u32)> {
         let Some(own) = self.mounted(folder) else {
             return Vec::new();
         };
-        let behind = |c: &&Collection| c.current().is_some_and(|epoch| c.floor < epoch.number);
-        let all = self.nested(own).chain([own]);
-        all.filter(behind).map(Collection::id).collect()
+        let behind = |c: &Collection| {
+            let current = c.current()?.number;
+            (c.floor < current).then_some((c.id, current))
+        };
+        self.nested(own).chain([own]).filter_map(behind).collect()
     }
 
     /// The collections that can be written to and are mounted on the way to an

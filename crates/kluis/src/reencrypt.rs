@@ -9,7 +9,7 @@ use crate::vault::Vault;
 use crate::{Error, ObjectInfo, PutOptions, Result};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
-use kluis_crypto::{CollectionId, Decision, LinkId, LinkRecord};
+use kluis_crypto::{Decision, LinkId, LinkRecord};
 use object_store::path::Path;
 use object_store::{ObjectMeta, PutMode, UpdateVersion};
 use std::io;
@@ -314,20 +314,19 @@ impl Vault {
     /// is left under them.
     async fn raise_floors(&self, folder: Option<&str>) -> Result<()> {
         let folder = folder.map(path).transpose()?;
-        let collections: Vec<CollectionId> = {
+        // Those of before the look: what is closed meanwhile was not looked for.
+        let floors = {
             let control = self.refresh().await?;
             let tree = control.owner()?.ledger.tree();
             tree.floors_to_raise(folder.as_ref())
         };
-        if collections.is_empty() {
+        if floors.is_empty() {
             return Ok(());
         }
         let text = folder.as_ref().map(kluis_crypto::VaultPath::as_str);
         if !self.receipt(text).await?.is_empty() {
             return Ok(());
         }
-        self.decide(Decision::RaiseFloors(collections))
-            .await
-            .map(drop)
+        self.decide(Decision::RaiseFloors(floors)).await.map(drop)
     }
 }

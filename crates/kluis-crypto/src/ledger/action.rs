@@ -276,7 +276,8 @@ impl Record for State {
 pub(crate) struct Actions(pub(crate) Vec<Action>);
 
 impl Actions {
-    const MAX: usize = 4_096;
+    /// What an entry has room for is less.
+    const MAX: usize = 1 << 18;
 }
 
 impl Record for Actions {

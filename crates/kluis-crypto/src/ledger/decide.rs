@@ -6,6 +6,7 @@ use super::{Audience, Body, Closings, Entry, Ledger, SNAPSHOT_EVERY, holder_labe
 use super::{PartKey, owner_part, part_place, seal_part};
 use crate::VaultPath;
 use crate::card::Card;
+use crate::cbor::Record;
 use crate::collection::{Collection, ContentKey};
 use crate::contact::{Contact, Recipient};
 use crate::credential::random_bytes;
@@ -52,7 +53,6 @@ pub enum Decision {
         /// What: to read, with the past.
         terms: Terms,
     },
-    /// Access is taken back: new epochs wherever it reached.
     /// A new group, without members.
     NewGroup {
         /// What it is called.
@@ -70,9 +70,9 @@ pub enum Decision {
     /// Access is taken back: new epochs wherever it reached. What is taken back may also be
     /// what makes somebody a member of a group.
     Revoke(Vec<GrantId>),
-    /// Epochs of these collections below the current ones are refused from now on:
-    /// everything was written again.
-    RaiseFloors(Vec<CollectionId>),
+    /// Epochs of these collections below these are refused from now on: nothing is left
+    /// under them. See [`Tree::floors_to_raise`].
+    RaiseFloors(Vec<(CollectionId, u32)>),
     /// Whoever will have a URL gets access to a folder, or to the vault. What lies in
     /// the store for the link is written once the entry is claimed.
     Link {
@@ -108,6 +108,10 @@ pub struct Appended {
     /// The grant that was made, and where its first letter lies.
     pub granted: Option<(GrantId, LetterName)>,
 }
+
+/// Longest state in bytes that a decision adds to: each 64th entry holds all of it, and
+/// could not be written if it were longer than an entry.
+const MAX_STATE: usize = Entry::MAX_LENGTH / 4 * 3;
 
 const NAME_OF_A_GROUP: &str = "a contact or a group has this name; choose another";
 
@@ -180,6 +184,14 @@ impl Ledger {
             draft.settled.extend(self.orphans.keys());
         }
         let mut closing = draft.owed()?;
+        let takes_away = matches!(
+            decision,
+            Decision::CatchUp
+                | Decision::Forget(_)
+                | Decision::Revoke(_)
+                | Decision::Withdraw(_)
+                | Decision::RaiseFloors(_)
+        );
         let granted = match decision {
             Decision::CatchUp => None,
             Decision::Contact(contact) => {
@@ -202,6 +214,10 @@ impl Ledger {
             }
             Decision::Join { group, recipient } => {
                 recipient.check_suite()?;
+                // What the group may write he may sign: before the letters, which tell of
+                // it to those who are not told apart.
+                let reached = draft.invite(&group, &recipient)?;
+                draft.settle_writers(&(&reached - &closing), &closing)?;
                 draft.close(&closing)?;
                 closing.clear();
                 Some(draft.join(&group, &recipient)?)
@@ -210,9 +226,9 @@ impl Ledger {
                 closing.extend(draft.revoke(&grants)?);
                 None
             }
-            Decision::RaiseFloors(collections) => {
-                for collection in collections {
-                    draft.raise_floor(collection)?;
+            Decision::RaiseFloors(floors) => {
+                for (collection, floor) in floors {
+                    draft.raise_floor(collection, floor)?;
                 }
                 None
             }
@@ -277,6 +293,12 @@ impl Ledger {
             }
         };
         draft.close(&closing)?;
+        // What is left is for what takes something away.
+        if !takes_away && draft.state.encode().len() > MAX_STATE {
+            return Err(Error::LimitExceeded(
+                "what one vault keeps of grants, contacts, groups and links",
+            ));
+        }
         let (entry, records) = draft.finish(header)?;
         Ok(Appended {
             entry,
@@ -455,13 +477,20 @@ impl Draft<'_> {
         }
         let scope = group.scope();
         let keys = group.keys()?;
-        let reached = self.reached_by_group(&group.id(), |terms| terms.write)?;
         let hash = keys.hash();
         let terms = Terms::reading();
-        let granted = self.give(scope, (Keys::Group(keys), hash), recipient, terms)?;
-        // What the group may write, he may sign.
-        self.settle_writers(&reached, &BTreeSet::new())?;
-        Ok(granted)
+        self.give(scope, (Keys::Group(keys), hash), recipient, terms)
+    }
+
+    /// Somebody is about to get the right to write what a group may write: the
+    /// collections in which that is.
+    fn invite(&mut self, group: &str, recipient: &Recipient) -> Result<BTreeSet<CollectionId>> {
+        let group = self.group(group).ok_or(Error::NotFound("group"))?.id();
+        let key = *recipient.card().signing_key();
+        let given = self.state.given_to(&group).filter(|g| g.terms.write);
+        let invited = given.map(|grant| (grant.scope.clone(), key)).collect();
+        self.invited = invited;
+        self.reached_by_group(&group, |terms| terms.write)
     }
 
     /// Every collection that a group reaches by grants with terms like this.
@@ -605,9 +634,16 @@ impl Draft<'_> {
         self.decide(action)
     }
 
-    fn raise_floor(&mut self, id: CollectionId) -> Result<()> {
+    /// Up to the epoch that was looked at, whatever was opened since.
+    fn raise_floor(&mut self, id: CollectionId, floor: u32) -> Result<()> {
         let collection = self.tree().get(&id).ok_or(Error::NotFound("collection"))?;
-        let floor = collection.current().ok_or(Error::Tampered)?.number;
+        let current = collection.current().ok_or(Error::Tampered)?.number;
+        if floor > current {
+            return Err(Error::invalid("a floor is not above the current epoch"));
+        }
+        if floor <= collection.floor {
+            return Ok(());
+        }
         let above = self.tree().around(collection).map(Collection::id);
         let audiences = above.chain([id]).collect();
         let action = Action::Floor {

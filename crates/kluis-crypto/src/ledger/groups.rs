@@ -1,8 +1,10 @@
 //! Groups over random histories: who is in them reads what they were given, and who
 //! was removed opens nothing that was written since with all that he ever had.
 
+use super::action::{Action, Actions};
 use super::{Appended, Decision, Ledger};
-use crate::contact::Recipient;
+use crate::cbor::Record;
+use crate::contact::{Contact, Recipient};
 use crate::grant::{LetterName, Share, Terms};
 use crate::testing::{Vault, phrase};
 use crate::tree::Scope;
@@ -135,9 +137,15 @@ impl World {
 
     /// By what a person reads a folder: grants to himself, and to groups that he is in.
     fn reads(&self, person: usize, folder: &str) -> bool {
-        self.grants.values().any(|(of, to)| {
+        self.has(person, folder, |_| true)
+    }
+
+    /// Whether one of these grants gives somebody a folder.
+    fn has(&self, person: usize, folder: &str, by: impl Fn(&GrantId) -> bool) -> bool {
+        self.grants.iter().any(|(id, (of, to))| {
             let reaches = of.is_empty() || folder == *of || folder.starts_with(&format!("{of}/"));
             reaches
+                && by(id)
                 && match to {
                     To::Person(n) => *n == person,
                     To::Group(n) => self.members.values().any(|m| *m == (*n, person)),
@@ -234,6 +242,7 @@ impl World {
     fn check(&mut self) {
         self.step += 1;
         let ledger = self.vault.ledger();
+        let mut writers = BTreeMap::new();
         for folder in FOLDERS {
             let at = path(&format!("{folder}/x"));
             let (held, epoch) = ledger.tree().writer(&at).unwrap();
@@ -250,7 +259,13 @@ impl World {
                     !signs || self.reads(n, folder),
                     "{folder}: signs, and reads not"
                 );
+                let writing = |id: &GrantId| ledger.grant(id).unwrap().terms().write;
+                assert!(
+                    signs || signers.is_empty() || !self.has(n, folder, writing),
+                    "{n} {folder}: may write, and does not sign"
+                );
             }
+            writers.insert(folder, signers);
         }
         for (of, to) in self.grants.values() {
             let inside = |f: &&&str| of.is_empty() || *f == of || f.starts_with(&format!("{of}/"));
@@ -284,10 +299,12 @@ impl World {
                     };
                     if let Ok((held, epoch)) = share.tree().writer(&below) {
                         let key = *held.object_key(epoch).unwrap().expose_secret();
-                        current |= self
-                            .written
-                            .iter()
-                            .any(|w| w.step == self.step && w.key == key);
+                        let is_current = |w: &Written| w.step == self.step && w.key == key;
+                        if self.written.iter().any(is_current) {
+                            current = true;
+                            let known = held.collection.writers.current();
+                            assert_eq!(known, writers[folder], "{n} {folder}: as the owner");
+                        }
                     }
                     for collection in share.tree().collections() {
                         let held = share
@@ -520,16 +537,74 @@ fn a_removal_outside_the_chain_is_done_again() {
 /// epoch for another reason: the letter has the keys that follow.
 #[test]
 fn who_comes_with_the_entry_that_closes_an_epoch_goes_on() {
-    let mut world = World::new(Suite::V1);
-    world.share("a", To::Person(0), false);
-    world.share("a", To::Group(0), false);
-    world.join(0, 1).unwrap();
-    world.vault.rotate(&[phrase(1)]);
-    world.share("a", To::Person(2), false);
-    world.check();
-    world.vault.rotate(&[phrase(1)]);
-    world.join(0, 2).unwrap();
-    world.check();
+    for suite in [Suite::V1, Suite::V2] {
+        let mut world = World::new(suite);
+        world.share("a", To::Person(0), false);
+        world.share("a", To::Group(0), true);
+        world.join(0, 1).unwrap();
+        world.vault.rotate(&[phrase(1)]);
+        world.share("a", To::Person(2), true);
+        world.check();
+        world.vault.rotate(&[phrase(1)]);
+        world.join(0, 2).unwrap();
+        world.check();
+    }
+}
+
+/// Two devices open the vault after a grant has run out: what one has done, the other
+/// does not owe.
+#[test]
+fn devices_that_catch_up_together_rotate_once() {
+    for to_group in [false, true] {
+        let mut world = World::new(Suite::V1);
+        let card = match to_group {
+            true => world.vault.ledger().group("team").unwrap().recipient(),
+            false => Ok(recipient(&world.identities[0])),
+        };
+        let decision = Decision::Share {
+            scope: Scope::Folder(Some(path("a"))),
+            recipient: card.unwrap(),
+            terms: Terms {
+                not_after: Some(5),
+                ..Terms::reading()
+            },
+        };
+        world.decide(decision).unwrap();
+        let ledger = world.vault.ledger();
+        let (header, secrets) = (world.vault.header(), &world.vault.secrets);
+        assert!(ledger.is_behind(header, secrets, 9));
+        let [won, lost] = [0; 2].map(|_| ledger.next(header, secrets, 9, Decision::CatchUp));
+        world.vault.entries.push(won.unwrap().entry);
+        let ledger = with_orphan(&world.vault, &lost.unwrap().entry);
+        let (header, secrets) = (world.vault.header(), &world.vault.secrets);
+        assert!(!ledger.is_behind(header, secrets, 9));
+        assert_eq!(ledger.grants().count(), 0);
+    }
+}
+
+/// Whatever takes something away goes on where nothing more can be added.
+#[test]
+fn what_a_vault_keeps_fits_into_a_snapshot() {
+    let vault = Vault::make(false, &phrase(1));
+    let card = Identity::make(IdentitySuite::XWing, 1).unwrap();
+    let contact = |n: usize| Contact::new(&format!("contact {n}"), card.card().clone()).unwrap();
+    let mut ledger = vault.ledger();
+    let (header, secrets) = (vault.header(), &vault.secrets);
+    for n in 0..2_400 {
+        ledger.state.contacts.insert(contact(n).name, contact(n));
+    }
+    ledger.head.sequence = 63;
+    let more = ledger.next(header, secrets, 9, Decision::Contact(contact(9_999)));
+    assert!(matches!(more, Err(Error::LimitExceeded(_))));
+    let less = Decision::Forget("contact 7".to_owned());
+    let entry = ledger.next(header, secrets, 9, less).unwrap().entry;
+    let Action::Snapshot(state) = &entry.actions(secrets).unwrap()[0] else {
+        panic!("each 64th entry begins with a snapshot");
+    };
+    assert_eq!(state.contacts.len(), 2_400);
+    // And so does one entry about very many folders.
+    let many = Actions((0..10_000).map(|n| Action::Forget(n.to_string())).collect());
+    assert_eq!(Actions::decode(&many.encode()).unwrap().0.len(), 10_000);
 }
 
 #[test]
@@ -567,7 +642,6 @@ fn the_statement_of_access_names_people_and_their_time_in_the_group() {
 
 #[test]
 fn groups_come_back_as_they_were_and_others_are_refused() {
-    use crate::cbor::Record;
     use crate::group::{Generations, Group};
     let mut world = World::new(Suite::V1);
     let first = world.join(0, 0).unwrap();

@@ -285,9 +285,8 @@ impl World {
             return;
         }
         self.decide(Decision::RaiseFloors(raised.clone())).unwrap();
-        for id in raised {
-            let known = self.model.0.get_mut(&id).unwrap();
-            known.floor = known.epochs.last().unwrap().0;
+        for (id, floor) in raised {
+            self.model.0.get_mut(&id).unwrap().floor = floor;
         }
     }
 
@@ -494,6 +493,34 @@ fn an_object_is_followed_through_mounts_around_it_and_revocations() {
         (5, 0, 0),
         (5, 0, 0),
     ]);
+}
+
+/// What was closed since somebody looked what is left was not looked for.
+#[test]
+fn l07_a_floor_is_of_the_epoch_that_was_looked_at() {
+    let mut world = World::new();
+    world.share("a", 0, Past::Shared);
+    world.share("a", 1, Past::Shared);
+    world.revoke(0);
+    let floors = world
+        .vault
+        .ledger()
+        .tree()
+        .floors_to_raise(folder("a").as_ref());
+    world.revoke(1);
+    world.decide(Decision::RaiseFloors(floors.clone())).unwrap();
+    let ledger = world.vault.ledger();
+    let a = ledger.tree().mounted(folder("a").as_ref()).unwrap();
+    assert_eq!(vec![(a.id(), a.floor)], floors);
+    assert!(a.floor < a.current().unwrap().number);
+    // And never goes down.
+    let low = vec![(a.id(), 1)];
+    world.decide(Decision::RaiseFloors(low)).unwrap();
+    let ledger = world.vault.ledger();
+    assert_eq!(ledger.tree().get(&floors[0].0).unwrap().floor, floors[0].1);
+    let high = vec![(floors[0].0, 99)];
+    let refused = world.decide(Decision::RaiseFloors(high));
+    assert!(matches!(refused, Err(Error::InvalidInput(_))));
 }
 
 /// The lease: writers stop a time after the newest entry that they are shown, and

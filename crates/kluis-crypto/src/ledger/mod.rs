@@ -452,7 +452,6 @@ impl Entry {
 fn part_place(sequence: u64, index: usize) -> [u8; 12] {
     let mut place = [0; 12];
     place[..8].copy_from_slice(&sequence.to_be_bytes());
-    // At most 256 parts.
     place[8..].copy_from_slice(&(index as u32).to_be_bytes());
     place
 }
@@ -628,7 +627,12 @@ struct Closings {
 
 impl Closings {
     fn are_owed(&self) -> bool {
-        !self.collections.is_empty() || !self.revoked.is_empty()
+        let Self {
+            collections,
+            revoked,
+            withdrawn,
+        } = self;
+        !(collections.is_empty() && revoked.is_empty() && withdrawn.is_empty())
     }
 }
 
@@ -849,17 +853,23 @@ impl Ledger {
                     number,
                     key,
                 } => {
-                    // Nothing that counts was sealed to a generation outside the chain.
-                    if self.state.groups.contains_key(&collection) {
+                    let last = self
+                        .state
+                        .collection(&collection)
+                        .and_then(Collection::last);
+                    // Where the chain has closed that epoch too, nothing is owed.
+                    if last.is_some_and(|last| last.opened < opened) {
                         closings.collections.push(collection);
-                    } else if let Some(known) = self.state.tree.get_mut(&collection) {
+                    }
+                    // Nothing that counts was sealed to a generation of a group outside
+                    // the chain.
+                    if let Some(known) = self.state.tree.get_mut(&collection) {
                         known.insert(Epoch {
                             number,
                             opened,
                             orphan: true,
                             key,
                         });
-                        closings.collections.push(collection);
                     }
                 }
                 Action::Collection(None, mut collection) => {
