@@ -45,7 +45,7 @@ def the_story_of_a_link(w):
     line = f'ID TIME :photos{until}, for "the album"'
     golden(w.kluis("link", "list"), out=line)
     (listed,) = w.kluis("link", "list", "--json").json()
-    assert listed.keys() == {"message_type", "state", "id", "path", "presigned", "password", "purpose", "made"} | (
+    assert listed.keys() == {"message_type", "state", "id", "path", "kind", "presigned", "password", "purpose", "made"} | (
         {"until"} if signed else set()), listed
     assert (listed["id"], listed["path"], listed["presigned"]) == (link, "photos", signed)
     # Whoever has it has access, by the statement too.
@@ -152,7 +152,7 @@ kluis: cryptography ends it, for what is written from then on, with `kluis link 
 """)
     (made,) = w.kluis("link", "create", "photos", "--json", "-q").json()
     assert made["state"] == "made" and made["url"].count("#") == 1 and made["objects"] == (3 if signed else 0), made
-    # The whole vault asks; an object is no folder.
+    # The whole vault asks.
     golden(w.kluis("link", "create", ":", code=2), err="""
 kluis: this gives everything in the vault, now and later, to whoever will have the URL
 kluis: make a link to the whole vault needs a confirmation; hint: say it on a terminal, or give --yes
@@ -161,7 +161,6 @@ kluis: make a link to the whole vault needs a confirmation; hint: say it on a te
     assert whole.startswith("file://" if w.store == "folder" else w.url)
     w.kluis("get", whole)
     assert sorted(w.tree("vault")) == sorted(["diary.txt", *(f"photos/{name}" for name in w.tree("source"))])
-    w.kluis("link", "create", "photos/old.jpg", code=2)
     w.kluis("link", "create", code=2)
     for wrong in ("", "1", "8x", "0d", "-1d"):
         w.kluis("link", "create", "photos", f"--expires={wrong}", code=2)
@@ -174,6 +173,62 @@ kluis: make a link to the whole vault needs a confirmation; hint: say it on a te
         assert "copy all of it" in carol(w, "get", wrong, code=2).err, wrong
     head, fragment = whole.split("#")
     assert "update Kluis" in carol(w, "get", f"{head}#B{fragment[1:]}", code=13).err
+
+
+@test_on_each_store
+def a_link_to_an_object_is_one_file(w):
+    photos(w)
+    signed = w.store == "s3"
+    url, link = create(w, "photos/2026/cat.jpg")
+    until = ", until TIME, delivered by the store" if signed else ""
+    golden(w.kluis("link", "list"), out=f"ID TIME :photos/2026/cat.jpg (object){until}")
+    (listed,) = w.kluis("link", "list", "--json").json()
+    assert (listed["kind"], listed["path"]) == ("object", "photos/2026/cat.jpg"), listed
+    assert ":photos/2026/cat.jpg (object)" in w.kluis("access", "photos/2026/cat.jpg").out
+    assert w.kluis("access", "photos/old.jpg", "--json").json()[0]["items"] == 0
+    if signed:
+        (made,) = w.kluis("link", "create", "photos/old.jpg", "--json", "-q").json()
+        assert made["objects"] == 1, made
+    content = b"content of photos/2026/cat.jpg"
+    # Its own name here, another, in a folder, and on stdout.
+    golden(carol(w, "get", url), err="kluis: copied 1 file (30 B)")
+    w.path("folder").mkdir()
+    carol(w, "get", url, "other.jpg")
+    carol(w, "get", url, "folder")
+    carol(w, "get", url, "new/")
+    for name in ("cat.jpg", "other.jpg", "folder/cat.jpg", "new/cat.jpg"):
+        assert w.read(name) == content, name
+    assert sorted(w.tree("new")) == ["cat.jpg"]
+    assert carol(w, "get", url, "-").out == content.decode()
+    assert carol(w, "get", "-", "-", stdin=url.encode() + b"\n").out == content.decode()
+    assert carol(w, "get", url, "-", "-n").out == ""
+    assert carol(w, "get", url, "--json").json()[-1]["skipped"] == 1
+    w.write("cat.jpg", "mine")
+    carol(w, "get", url, code=14)
+    assert w.read("cat.jpg") == b"mine"
+    carol(w, "get", url, "-n", "nowhere/cat.jpg")
+    assert not w.path("nowhere").exists()
+    # A folder is not one object.
+    folder, _ = create(w, "photos")
+    golden(carol(w, "get", folder, "-", code=2), err="""
+kluis: it leads to a folder, and `-` takes one object; hint: name a folder for it to go to
+""")
+    # What is written in its place is what the link leads to.
+    w.write("next", "next")
+    w.kluis("cp", "next", ":photos/2026/cat.jpg", "--overwrite")
+    assert carol(w, "get", url, "-").out == "next"
+    # No file that programs look for orders in goes where nobody said.
+    w.write("rc", "evil")
+    w.kluis("cp", "rc", ":photos/.bashrc")
+    hidden, _ = create(w, "photos/.bashrc")
+    for where in ((), (".",), ("folder",)):
+        assert "hidden file" in carol(w, "get", hidden, *where, code=2).err
+    carol(w, "get", hidden, "rc.txt")
+    assert w.read("rc.txt") == b"evil" and not w.path(".bashrc").exists()
+    # Withdrawn.
+    w.kluis("link", "revoke", link, "--yes")
+    carol(w, "get", url, "late", code=15)
+    assert not w.path("late").exists()
 
 
 @test_on_each_store

@@ -647,14 +647,14 @@ pub(crate) struct Accept {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LinkVerb {
-    /// Make a link to a folder and print its URL, a secret: whoever has it can read
+    /// Make a link to a folder or an object and print its URL, a secret: whoever has it can read
     ///
-    /// On S3, Google and Azure the store delivers what is in the folder now, to whoever has the
+    /// On S3, Google and Azure the store delivers the object, or what is in the folder now, to whoever has the
     /// URL and without an account, until the time is over; it is the store that enforces that. On
     /// others, and with --no-presign, the URL names the store, and to read takes credentials.
     /// Cryptography ends a link with `kluis link revoke`, for what is written from then on.
     Create {
-        /// The folder; `:` is the whole vault
+        /// An object, or a folder, which ends in `/` where both are there; `:` is the whole vault
         path: OsString,
         /// Take a password beside the URL, asked for on the terminal
         #[arg(long, conflicts_with = "link_password_file")]
@@ -698,8 +698,8 @@ pub(crate) enum LinkVerb {
 pub(crate) struct Get {
     /// What `kluis link create` printed, in quotes; or `-`, to read it from stdin
     pub(crate) url: OsString,
-    /// Where to, a folder: what is in the link's becomes DESTINATION/… [default: the link's own
-    /// name, here]
+    /// Where to. A folder for a folder: what is in the link's becomes DESTINATION/…; for an
+    /// object as for `cp`, or `-` for stdout [default: the link's own name, here]
     #[arg(value_name = "DESTINATION")]
     pub(crate) destination: Option<OsString>,
     #[command(flatten)]

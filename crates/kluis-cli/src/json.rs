@@ -158,6 +158,8 @@ pub(crate) struct LinkMessage<'a> {
     pub(crate) id: String,
     /// Empty for the whole vault.
     pub(crate) path: &'a str,
+    /// `folder` or `object`.
+    pub(crate) kind: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -317,17 +317,20 @@ impl Control {
 
     /// The single objects that are shared now, at the top of the vault: name and place.
     pub(crate) fn objects(&self) -> impl Iterator<Item = (&str, Path)> {
-        let shares = match &self.access {
-            Access::Owner(_) | Access::Link(_) => None,
-            Access::Member(member) => Some(&member.shares),
+        let (shares, linked) = match &self.access {
+            Access::Owner(_) => (None, None),
+            Access::Member(member) => (Some(&member.shares), None),
+            Access::Link(linked) => (None, Some(linked)),
         };
         let shares = shares.into_iter().flatten();
+        let shares = shares.map(|(name, share)| (Some(name.as_str()), share.terms(), share.tree()));
+        let linked = linked.into_iter();
+        let linked = linked.map(|linked| (None, linked.opened.terms(), linked.opened.tree()));
         let now = now();
-        shares.filter_map(move |(name, share)| {
-            let tree = share.tree();
-            tree.object()?;
-            share.terms().check_time(now).ok()?;
-            Some((name.as_str(), stored(tree.top())))
+        shares.chain(linked).filter_map(move |(name, terms, tree)| {
+            let own = tree.object()?.as_str();
+            terms.check_time(now).ok()?;
+            Some((name.unwrap_or(own), stored(tree.top())))
         })
     }
 }

@@ -199,7 +199,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn of(scope: &Scope) -> Self {
+    pub(crate) fn of(scope: &Scope) -> Self {
         match scope {
             Scope::Folder(_) => Self::Folder,
             Scope::Object(_) => Self::Object,
@@ -803,7 +803,7 @@ impl Vault {
         let links = history
             .links
             .iter()
-            .filter(|period| is_in(period.link.folder()))
+            .filter(|period| reaches(period.link.scope()))
             .map(|period| LinkPeriod {
                 link: LinkInfo::of(&period.link),
                 ended: period.ended.map(|(_, time)| from_micros(time)),

@@ -31,7 +31,7 @@ pub(super) fn given_path(grant: &Grant) -> String {
 }
 
 /// What tells an object from a folder of its name.
-fn mark(kind: Kind) -> &'static str {
+pub(super) fn mark(kind: Kind) -> &'static str {
     match kind {
         Kind::Object => " (object)",
         Kind::Version => " (version)",

@@ -141,9 +141,12 @@ impl State {
                 _ => self.grants.insert(grant.id, *grant).is_none(),
             },
             Action::Link(link) => {
-                let collection = self.tree.get(&link.collection);
-                let fits =
-                    link.filed == sequence && collection.is_some_and(|c| c.mount == link.folder);
+                let fits = match &link.scope {
+                    Scope::Folder(folder) => self.tree.mounted(folder.as_ref()).is_some(),
+                    Scope::Object(_) => true,
+                    Scope::Version(..) | Scope::Group(..) => false,
+                };
+                let fits = fits && link.filed == sequence;
                 fits && self.links.insert(link.id, *link).is_none()
             }
             Action::Withdraw(id) => self.links.remove(&id).is_some(),

@@ -73,11 +73,11 @@ pub enum Decision {
     /// Epochs of these collections below the current ones are refused from now on:
     /// everything was written again.
     RaiseFloors(Vec<CollectionId>),
-    /// Whoever will have a URL gets access to a folder, or to the vault. What lies in
-    /// the store for the link is written once the entry is claimed.
+    /// Whoever will have a URL gets access to a folder, to the vault, or to one object.
+    /// What lies in the store for the link is written once the entry is claimed.
     Link {
-        /// None for the whole vault.
-        folder: Option<VaultPath>,
+        /// To what: a folder, the vault or an object.
+        scope: Scope,
         /// Its secret.
         link: Arc<NewLink>,
         /// What for, and how long.
@@ -220,16 +220,11 @@ impl Ledger {
                 draft.lease(folder.as_ref(), seconds, &closing)?;
                 None
             }
-            Decision::Link {
-                folder,
-                link,
-                terms,
-            } => {
-                let scope = Scope::Folder(folder.clone());
+            Decision::Link { scope, link, terms } => {
                 draft.mount(&scope, &closing)?;
                 let linked = draft.reached(&scope)?;
                 draft.settle_writers(&(&linked - &closing), &closing)?;
-                draft.link(folder, &link, terms)?;
+                draft.link(scope, &link, terms)?;
                 None
             }
             Decision::Withdraw(links) => {
@@ -324,7 +319,7 @@ impl Draft<'_> {
         }
         for ended in self.ledger.ended_links(self.now) {
             withdrawn.insert(ended.id);
-            closing.extend(self.reached(&Scope::Folder(ended.folder.clone()))?);
+            closing.extend(self.reached(&ended.scope)?);
         }
         // More may have come into their reach than an orphan knew of.
         for grant in revoked {
@@ -333,8 +328,8 @@ impl Draft<'_> {
             self.take_back(grant)?;
         }
         for link in withdrawn {
-            let folder = self.state.links.get(&link).map(|l| l.folder.clone());
-            closing.extend(self.reached(&Scope::Folder(folder.ok_or(Error::Tampered)?))?);
+            let scope = self.state.links.get(&link).map(|l| l.scope.clone());
+            closing.extend(self.reached(&scope.ok_or(Error::Tampered)?)?);
             self.decide(Action::Withdraw(link))?;
         }
         Ok(closing)
@@ -535,13 +530,16 @@ impl Draft<'_> {
         Ok(())
     }
 
-    fn link(&mut self, folder: Option<VaultPath>, link: &NewLink, terms: LinkTerms) -> Result<()> {
+    fn link(&mut self, scope: Scope, link: &NewLink, terms: LinkTerms) -> Result<()> {
         terms.check()?;
-        let own = self
-            .tree()
-            .mounted(folder.as_ref())
-            .ok_or(Error::Tampered)?;
-        let record = link.record(own.id, folder, terms, (self.sequence, self.now));
+        if let Scope::Version(..) | Scope::Group(..) = scope {
+            return Err(Error::invalid("a link leads to a folder or an object"));
+        }
+        if let Some(path) = scope.path() {
+            // Where it lies has to be possible.
+            self.tree().store_path(path)?;
+        }
+        let record = link.record(scope, terms, (self.sequence, self.now));
         self.decide(Action::Link(Box::new(record)))
     }
 
@@ -555,7 +553,7 @@ impl Draft<'_> {
                 }
                 return Err(Error::NotFound("link"));
             };
-            closing.extend(self.reached(&Scope::Folder(link.folder.clone()))?);
+            closing.extend(self.reached(&link.scope)?);
             self.decide(Action::Withdraw(*id))?;
         }
         Ok(closing)
