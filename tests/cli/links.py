@@ -85,15 +85,21 @@ kluis: the link was altered or damaged in the store after it was written; hint: 
     put_back(w, names[0], record)
 
     # Withdrawn.
+    second, beside = create(w, "photos/2026")
     golden(w.kluis("link", "revoke", link, code=2), err=f"""
 kluis: withdraws {line}
+kluis: :photos and everything in it gets new keys, which go to nobody else
+kluis: whoever has link ID still reads :photos/2026{', until TIME' if signed else ''}
 kluis: withdraw the link to :photos needs a confirmation; hint: say it on a terminal, or give --yes
 """)
     w.kluis("link", "revoke", link[:3], "--yes", code=2)
     w.kluis("link", "revoke", "ffffffff", "--yes", code=16)
-    (done,) = w.kluis("link", "revoke", link[:8], "--yes", "--json").json()
+    done, pin, receipt = w.kluis("link", "revoke", link[:8], "--yes", "--json").json()
     assert (done["state"], done["id"], "url" in done) == ("withdrawn", link, False)
-    golden(w.kluis("link", "list"))
+    # By the same pin and receipt as those of `revoke`.
+    assert (receipt["path"], receipt["objects"], receipt["links"]) == ("photos", 3, [beside]), receipt
+    w.kluis("--pin", pin["pin"], "ls")
+    assert [info["id"] for info in w.kluis("link", "list", "--json").json()] == [beside]
     golden(carol(w, "get", url, "late", code=15), err="""
 kluis: no access to what the link led to: it was withdrawn, or has ended; hint: ask whoever gave it to you for a new link; one that names a store takes credentials that read there
 """)
@@ -110,6 +116,11 @@ kluis: no access to what the link led to: it was withdrawn, or has ended; hint: 
     put_back(w, names[0], record)
     carol(w, "get", url, "after", code=13)
     assert not w.tree("after")
+    carol(w, "get", second, "second")
+    done = w.kluis("link", "revoke", beside, "--yes", "--no-receipt")
+    assert re.fullmatch(r"[0-9a-f]{32}/[0-9]+/[0-9a-f]{64}\n", done.out) and "at the most" not in done.err, done.err
+    golden(w.kluis("link", "list"))
+    carol(w, "get", second, "late", code=15)
 
 
 def put_back(w, name, content):
@@ -226,7 +237,18 @@ kluis: it leads to a folder, and `-` takes one object; hint: name a folder for i
     carol(w, "get", hidden, "rc.txt")
     assert w.read("rc.txt") == b"evil" and not w.path(".bashrc").exists()
     # Withdrawn.
-    w.kluis("link", "revoke", link, "--yes")
+    done = w.kluis("link", "revoke", link, "--yes")
+    w.known[done.out.strip()] = "PIN"
+    delivers = """
+kluis: the store goes on to deliver what it signed, until that time is over; what is written again, it delivers sealed with keys that the link does not give""" if signed else ""
+    end = f"{', until TIME' if signed else ''}"
+    others = f"\nkluis: whoever has link ID still reads :photos{end}"
+    golden(done, out="PIN", err=f"""
+kluis: withdraws ID TIME :photos/2026/cat.jpg (object){until}
+kluis: what :photos/2026/cat.jpg lies in gets new keys, for all who remain{others}
+kluis: withdrawn: what is written from now on, by clients that know of it, is out of reach; what was written before stays readable to whoever has opened the link and gets at the bytes, until it is written again; hint: give the pin above to programs that keep no state{delivers}{others}
+kluis: what can still be read of :photos/2026/cat.jpg with what was taken back, at the most: 1 object (4 B), as of entry {5 if signed else 4} of the ledger, and what the store kept of the past; hint: `kluis reencrypt :photos/2026/cat.jpg` writes it again, and then it is nothing
+""")
     carol(w, "get", url, "late", code=15)
     assert not w.path("late").exists()
 

@@ -232,8 +232,23 @@ async fn f12_nothing_written_after_a_link_was_withdrawn_is_opened_with_it() {
     let (made, stays) = (owner.link("docs").await, owner.link("docs").await);
     let hers = owner.follow(&made).await.unwrap();
     let record = made.link.record();
-    let before = contents(&owner.store).await[&record].clone();
-    owner.vault.revoke_link(&made.id).await.unwrap();
+    let all = contents(&owner.store).await;
+    let before = all[&record].clone();
+    let revoked = owner.vault.revoke_link(&made.id).await.unwrap();
+    assert!(revoked.remaining.is_empty());
+    // Its pin is of the entry that withdrew it: a program without state is not shown less.
+    let old = HostileStore::new(InMemory::new());
+    for (path, bytes) in &all {
+        plant(&old, path, bytes).await;
+    }
+    for (store, opens) in [(&old, false), (&owner.store, true)] {
+        let pinned = options().pin(revoked.pin);
+        let opened = pinned.open(as_store(store), phrase(&owner.words)).await;
+        assert_eq!(opened.is_ok(), opens, "{opened:?}");
+        if !opens {
+            assert_code(opened, "stale", "by its pin");
+        }
+    }
     owner.vault.put("docs/b", "after").await.unwrap();
     owner.vault.put("docs/a", "again").await.unwrap();
 
@@ -510,7 +525,7 @@ async fn every_change_of_keys_reaches_those_who_have_a_link() {
     for step in 0..4 {
         match step {
             0 => drop(owner.vault.revoke(&[granted.id]).await.unwrap()),
-            1 => owner.vault.revoke_link(&inner.id).await.unwrap(),
+            1 => drop(owner.vault.revoke_link(&inner.id).await.unwrap()),
             2 => {
                 let key = (phrase(&owner.words), cheap());
                 owner.vault.rotate_root(vec![key]).await.unwrap();

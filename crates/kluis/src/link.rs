@@ -7,7 +7,7 @@ use crate::clock::{from_micros, now};
 use crate::control::{self, LINK};
 use crate::device::blocking;
 use crate::vault::{Vault, VaultOptions};
-use crate::{Address, Error, Kind, Result};
+use crate::{Address, Error, Kind, Result, Revoked};
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use kluis_crypto::{
@@ -552,8 +552,13 @@ impl Vault {
     ///
     /// # Errors
     /// `NotFound`; `Conflict`; those of the store.
-    pub async fn revoke_link(&self, id: &LinkId) -> Result<()> {
-        self.decide(Decision::Withdraw(vec![*id])).await.map(drop)
+    pub async fn revoke_link(&self, id: &LinkId) -> Result<Revoked> {
+        let (control, _) = self.decide(Decision::Withdraw(vec![*id])).await?;
+        Ok(Revoked {
+            pin: self.pin_of(&control),
+            // Whoever had it is nobody by name.
+            remaining: Vec::new(),
+        })
     }
 
     /// Opens what a link leads to: its folder's content, or its object under its own name,

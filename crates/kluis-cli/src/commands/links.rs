@@ -2,9 +2,9 @@
 
 use super::copy::{Target, base};
 use super::read::to_stdout;
-use super::sharing::{kind_name, mark};
+use super::sharing::{Ending, kind_name, mark};
 use crate::address::VaultPath;
-use crate::args::{Get, LinkVerb};
+use crate::args::{Get, LinkVerb, TakingBack};
 use crate::exit::{Exit, Failure, Result};
 use crate::json::LinkMessage;
 use crate::secrets::{self, Secret};
@@ -62,7 +62,7 @@ pub(super) async fn link(session: &Session, verb: LinkVerb) -> Result<()> {
             create(session, &opened, wanted).await
         }
         LinkVerb::List => list(session).await,
-        LinkVerb::Revoke { id, yes } => revoke(session, &id, yes).await,
+        LinkVerb::Revoke { id, taking } => revoke(session, &id, &taking).await,
     }
 }
 
@@ -153,7 +153,7 @@ async fn create(session: &Session, opened: &Opened, wanted: Wanted) -> Result<()
 }
 
 /// `90s`, `30m`, `12h`, `7d`.
-fn duration(text: &str) -> Result<Duration> {
+pub(super) fn duration(text: &str) -> Result<Duration> {
     let wrong = || {
         Failure::usage(
             format!("{text} is not a time from now"),
@@ -244,7 +244,7 @@ fn line(session: &Session, out: &mut Output, info: &LinkInfo, state: &str) -> Re
     out.line(&text(info))
 }
 
-async fn revoke(session: &Session, id: &str, yes: bool) -> Result<()> {
+async fn revoke(session: &Session, id: &str, taking: &TakingBack) -> Result<()> {
     let opened = session.open_default().await?;
     let links = opened.vault.links()?;
     let mut matching = links.iter().filter(|l| l.id.to_string().starts_with(id));
@@ -264,24 +264,34 @@ async fn revoke(session: &Session, id: &str, yes: bool) -> Result<()> {
         }
     };
     let what = format!("withdraws {}", text(info));
-    session.terminal.before_asking(&what, yes);
+    session.terminal.before_asking(&what, taking.yes);
+    let ending = Ending {
+        places: vec![(info.path.as_deref(), info.kind)],
+        taking,
+    };
+    ending.announce(
+        session,
+        &opened,
+        opened.vault.grants()?.iter(),
+        Some(info.id),
+    )?;
     let path = info.path.as_deref().unwrap_or_default();
-    confirm(&format!("withdraw the link to :{path}"), yes).await?;
-    opened.vault.revoke_link(&info.id).await?;
-    let mut out = Output::new();
+    confirm(&format!("withdraw the link to :{path}"), taking.yes).await?;
+    let revoked = opened.vault.revoke_link(&info.id).await?;
     if session.terminal.json() {
+        let mut out = Output::new();
         line(session, &mut out, info, "withdrawn")?;
+        out.finish()?;
     }
-    out.finish()?;
-    session.terminal.note(
-        "withdrawn: what is written from now on, by clients that know of it, is out of reach; what was written before stays readable to whoever has opened the link and gets at the bytes, until it is written again: `kluis reencrypt`",
-    );
+    let mut notes = vec![
+        "withdrawn: what is written from now on, by clients that know of it, is out of reach; what was written before stays readable to whoever has opened the link and gets at the bytes, until it is written again; hint: give the pin above to programs that keep no state",
+    ];
     if info.terms.presigned {
-        session.terminal.note(
+        notes.push(
             "the store goes on to deliver what it signed, until that time is over; what is written again, it delivers sealed with keys that the link does not give",
         );
     }
-    Ok(())
+    ending.done(session, &opened, &revoked, &notes).await
 }
 
 pub(super) async fn get(session: &Session, args: Get) -> Result<()> {

@@ -484,50 +484,12 @@ impl Draft<'_> {
         for id in &ended {
             let grant = self.state.grant(id).ok_or(Error::NotFound("grant"))?;
             closing.extend(self.reached(&grant.scope)?);
-            self.has_no_other_road(&grant.card, &grant.scope, &ended)?;
-            if let Scope::Group(group, _) = &grant.scope {
-                for given in self.state.given_to(group) {
-                    self.has_no_other_road(&grant.card, &given.scope, &ended)?;
-                }
-            }
         }
+        self.state.check_roads(&ended)?;
         for id in ended {
             self.take_back(id)?;
         }
         Ok(closing)
-    }
-
-    /// Refuses where somebody goes on to reach this when these are taken back.
-    fn has_no_other_road(
-        &self,
-        card: &Card,
-        scope: &Scope,
-        ended: &BTreeSet<GrantId>,
-    ) -> Result<()> {
-        let group = self.state.group_of(card).map(Group::id);
-        let stay = |other: &&GrantRecord| !ended.contains(&other.id) && other.scope.reaches(scope);
-        for other in self.state.grants.values().filter(stay) {
-            let to = self.state.group_of(&other.card);
-            let is_own = match to {
-                // A group has another card in each generation.
-                Some(to) => Some(to.id()) == group,
-                None => other.card.fingerprint() == card.fingerprint(),
-            };
-            if is_own {
-                return Err(Error::invalid(
-                    "the same person keeps access by another grant on the same or on a folder around it; revoke both together",
-                ));
-            }
-            if let Some(to) = to
-                && to.member(card).is_some_and(|m| !ended.contains(&m.id))
-            {
-                return Err(Error::invalid(format!(
-                    "the same person keeps access by the group {:?}; take them out of it together with this",
-                    to.name()
-                )));
-            }
-        }
-        Ok(())
     }
 
     fn link(&mut self, scope: Scope, link: &NewLink, terms: LinkTerms) -> Result<()> {

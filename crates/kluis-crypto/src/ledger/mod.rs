@@ -986,6 +986,14 @@ impl Ledger {
         self.state.grant(id)
     }
 
+    /// Whether these grants, and memberships in groups, can be taken back without others.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the same people keep access by another road, which it names.
+    pub fn check_revoke(&self, grants: &[GrantId]) -> Result<()> {
+        self.state.check_roads(&grants.iter().copied().collect())
+    }
+
     /// The links in force.
     pub fn links(&self) -> impl Iterator<Item = &LinkRecord> {
         self.state.links.values()
