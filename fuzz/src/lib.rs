@@ -15,12 +15,12 @@ use futures_util::TryStreamExt;
 use kluis::object_store::memory::InMemory;
 use kluis::object_store::path::Path;
 use kluis::object_store::{ObjectStore, ObjectStoreExt};
-use kluis::{Address, Invitation, VaultOptions};
+use kluis::{Address, Invitation, Link, VaultOptions};
 use kluis_crypto::{
     CHUNK_LENGTH, Card, Credential, DecodedSegment, DeviceKey, Entry, GrantFile, HEADER_LENGTH,
-    Header, Identity, IdentityFile, KdfCeiling, Layout, Ledger, Opener, Password, Pins,
-    RecoveryKit, RecoveryPhrase, SEALED_CHUNK_LENGTH, Share, TAG_LENGTH, VaultId, VaultPath,
-    VaultSecrets,
+    Header, Identity, IdentityFile, KdfCeiling, Layout, Ledger, LinkFragment, Opener, Password,
+    Pins, RecoveryKit, RecoveryPhrase, SEALED_CHUNK_LENGTH, SealedLink, Share, TAG_LENGTH, VaultId,
+    VaultPath, VaultSecrets,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -30,7 +30,7 @@ use tokio::runtime::Runtime;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("address", address),
     ("card", card),
     ("entry", entry),
@@ -38,6 +38,7 @@ pub const TARGETS: [Target; 12] = [
     ("header", header),
     ("identity", identity),
     ("kit", kit),
+    ("link", link),
     ("name", name),
     ("object", object),
     ("pins", pins),
@@ -273,9 +274,12 @@ pub fn vault(data: &[u8]) {
 /// The sample as it was written, without which the other inputs lead nowhere.
 ///
 /// # Panics
-/// Unless every object of it is read.
+/// Unless every object of it is read, and every link.
 pub fn sample() {
     assert_eq!(read_vault("", &[]), OBJECTS.len());
+    for (fragment, record) in LINKS.iter() {
+        assert!(SealedLink::parse(fragment, record).is_ok(), "a link");
+    }
 }
 
 /// Reads the sample vault with one record replaced, and says how many objects
@@ -404,4 +408,41 @@ pub fn grant(data: &[u8]) {
     assert!(found.is_err(), "not a letter for this vault");
     // And as it lies in the store.
     assert!(Share::open(&IDENTITY, &sealed_vault(), &name, data).is_err());
+}
+
+/// Links to a folder and to an object, by URLs that the store signed, and their records.
+/// Made by `examples/links.rs`.
+static LINKS: LazyLock<Vec<(LinkFragment, Vec<u8>)>> = LazyLock::new(|| {
+    let links = include_str!("../link.txt").lines().map(|line| {
+        let (url, record) = line.split_once(' ').expect("a URL and a record");
+        let (_, fragment) = url.split_once('#').expect("a fragment");
+        let record = HEXLOWER.decode(record.as_bytes()).expect("hexadecimal");
+        (fragment.parse().expect("a fragment"), record)
+    });
+    links.collect()
+});
+
+/// The URL of a link from a stranger; and, behind a byte that says for which of the sample's
+/// links, what lies in the place of its record.
+pub fn link(data: &[u8]) {
+    if let Ok(text) = str::from_utf8(data)
+        && let Ok(link) = text.parse::<Link>()
+    {
+        let whole = link.expose();
+        let again: Link = whole.parse().expect("a link");
+        assert_eq!(again.expose(), whole, "one text");
+        assert_ne!(link.address().is_some(), link.signed_url().is_some());
+        let (_, fragment) = whole.split_once('#').expect("a fragment");
+        assert!(!format!("{link:?}").contains(fragment), "not printed");
+    }
+    let Some((which, record)) = data.split_first() else {
+        return;
+    };
+    let (fragment, right) = &LINKS[usize::from(*which) % LINKS.len()];
+    if let Ok(sealed) = SealedLink::parse(fragment, record) {
+        assert_eq!(record, right, "the vault's authority did not sign it");
+        let opened = sealed.open(None, KdfCeiling::default()).expect("its own");
+        let urls = opened.tree().object().map_or(0, |_| 1);
+        assert_eq!(opened.objects().len(), urls);
+    }
 }

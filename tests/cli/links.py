@@ -45,7 +45,7 @@ def the_story_of_a_link(w):
     line = f'ID TIME :photos{until}, for "the album"'
     golden(w.kluis("link", "list"), out=line)
     (listed,) = w.kluis("link", "list", "--json").json()
-    assert listed.keys() == {"message_type", "state", "id", "path", "presigned", "password", "purpose", "made"} | (
+    assert listed.keys() == {"message_type", "state", "id", "path", "kind", "presigned", "password", "purpose", "made"} | (
         {"until"} if signed else set()), listed
     assert (listed["id"], listed["path"], listed["presigned"]) == (link, "photos", signed)
     # Whoever has it has access, by the statement too.
@@ -85,15 +85,21 @@ kluis: the link was altered or damaged in the store after it was written; hint: 
     put_back(w, names[0], record)
 
     # Withdrawn.
+    second, beside = create(w, "photos/2026")
     golden(w.kluis("link", "revoke", link, code=2), err=f"""
 kluis: withdraws {line}
+kluis: :photos and everything in it gets new keys, which go to nobody else
+kluis: whoever has link ID still reads :photos/2026{', until TIME' if signed else ''}
 kluis: withdraw the link to :photos needs a confirmation; hint: say it on a terminal, or give --yes
 """)
     w.kluis("link", "revoke", link[:3], "--yes", code=2)
     w.kluis("link", "revoke", "ffffffff", "--yes", code=16)
-    (done,) = w.kluis("link", "revoke", link[:8], "--yes", "--json").json()
+    done, pin, receipt = w.kluis("link", "revoke", link[:8], "--yes", "--json").json()
     assert (done["state"], done["id"], "url" in done) == ("withdrawn", link, False)
-    golden(w.kluis("link", "list"))
+    # By the same pin and receipt as those of `revoke`.
+    assert (receipt["path"], receipt["objects"], receipt["links"]) == ("photos", 3, [beside]), receipt
+    w.kluis("--pin", pin["pin"], "ls")
+    assert [info["id"] for info in w.kluis("link", "list", "--json").json()] == [beside]
     golden(carol(w, "get", url, "late", code=15), err="""
 kluis: no access to what the link led to: it was withdrawn, or has ended; hint: ask whoever gave it to you for a new link; one that names a store takes credentials that read there
 """)
@@ -110,6 +116,11 @@ kluis: no access to what the link led to: it was withdrawn, or has ended; hint: 
     put_back(w, names[0], record)
     carol(w, "get", url, "after", code=13)
     assert not w.tree("after")
+    carol(w, "get", second, "second")
+    done = w.kluis("link", "revoke", beside, "--yes", "--no-receipt")
+    assert re.fullmatch(r"[0-9a-f]{32}/[0-9]+/[0-9a-f]{64}\n", done.out) and "at the most" not in done.err, done.err
+    golden(w.kluis("link", "list"))
+    carol(w, "get", second, "late", code=15)
 
 
 def put_back(w, name, content):
@@ -152,7 +163,7 @@ kluis: cryptography ends it, for what is written from then on, with `kluis link 
 """)
     (made,) = w.kluis("link", "create", "photos", "--json", "-q").json()
     assert made["state"] == "made" and made["url"].count("#") == 1 and made["objects"] == (3 if signed else 0), made
-    # The whole vault asks; an object is no folder.
+    # The whole vault asks.
     golden(w.kluis("link", "create", ":", code=2), err="""
 kluis: this gives everything in the vault, now and later, to whoever will have the URL
 kluis: make a link to the whole vault needs a confirmation; hint: say it on a terminal, or give --yes
@@ -161,7 +172,6 @@ kluis: make a link to the whole vault needs a confirmation; hint: say it on a te
     assert whole.startswith("file://" if w.store == "folder" else w.url)
     w.kluis("get", whole)
     assert sorted(w.tree("vault")) == sorted(["diary.txt", *(f"photos/{name}" for name in w.tree("source"))])
-    w.kluis("link", "create", "photos/old.jpg", code=2)
     w.kluis("link", "create", code=2)
     for wrong in ("", "1", "8x", "0d", "-1d"):
         w.kluis("link", "create", "photos", f"--expires={wrong}", code=2)
@@ -174,6 +184,73 @@ kluis: make a link to the whole vault needs a confirmation; hint: say it on a te
         assert "copy all of it" in carol(w, "get", wrong, code=2).err, wrong
     head, fragment = whole.split("#")
     assert "update Kluis" in carol(w, "get", f"{head}#B{fragment[1:]}", code=13).err
+
+
+@test_on_each_store
+def a_link_to_an_object_is_one_file(w):
+    photos(w)
+    signed = w.store == "s3"
+    url, link = create(w, "photos/2026/cat.jpg")
+    until = ", until TIME, delivered by the store" if signed else ""
+    golden(w.kluis("link", "list"), out=f"ID TIME :photos/2026/cat.jpg (object){until}")
+    (listed,) = w.kluis("link", "list", "--json").json()
+    assert (listed["kind"], listed["path"]) == ("object", "photos/2026/cat.jpg"), listed
+    assert ":photos/2026/cat.jpg (object)" in w.kluis("access", "photos/2026/cat.jpg").out
+    assert w.kluis("access", "photos/old.jpg", "--json").json()[0]["items"] == 0
+    if signed:
+        (made,) = w.kluis("link", "create", "photos/old.jpg", "--json", "-q").json()
+        assert made["objects"] == 1, made
+    content = b"content of photos/2026/cat.jpg"
+    # Its own name here, another, in a folder, and on stdout.
+    golden(carol(w, "get", url), err="kluis: copied 1 file (30 B)")
+    w.path("folder").mkdir()
+    carol(w, "get", url, "other.jpg")
+    carol(w, "get", url, "folder")
+    carol(w, "get", url, "new/")
+    for name in ("cat.jpg", "other.jpg", "folder/cat.jpg", "new/cat.jpg"):
+        assert w.read(name) == content, name
+    assert sorted(w.tree("new")) == ["cat.jpg"]
+    assert carol(w, "get", url, "-").out == content.decode()
+    assert carol(w, "get", "-", "-", stdin=url.encode() + b"\n").out == content.decode()
+    assert carol(w, "get", url, "-", "-n").out == ""
+    assert carol(w, "get", url, "--json").json()[-1]["skipped"] == 1
+    w.write("cat.jpg", "mine")
+    carol(w, "get", url, code=14)
+    assert w.read("cat.jpg") == b"mine"
+    carol(w, "get", url, "-n", "nowhere/cat.jpg")
+    assert not w.path("nowhere").exists()
+    # A folder is not one object.
+    folder, _ = create(w, "photos")
+    golden(carol(w, "get", folder, "-", code=2), err="""
+kluis: it leads to a folder, and `-` takes one object; hint: name a folder for it to go to
+""")
+    # What is written in its place is what the link leads to.
+    w.write("next", "next")
+    w.kluis("cp", "next", ":photos/2026/cat.jpg", "--overwrite")
+    assert carol(w, "get", url, "-").out == "next"
+    # No file that programs look for orders in goes where nobody said.
+    w.write("rc", "evil")
+    w.kluis("cp", "rc", ":photos/.bashrc")
+    hidden, _ = create(w, "photos/.bashrc")
+    for where in ((), (".",), ("folder",)):
+        assert "hidden file" in carol(w, "get", hidden, *where, code=2).err
+    carol(w, "get", hidden, "rc.txt")
+    assert w.read("rc.txt") == b"evil" and not w.path(".bashrc").exists()
+    # Withdrawn.
+    done = w.kluis("link", "revoke", link, "--yes")
+    w.known[done.out.strip()] = "PIN"
+    delivers = """
+kluis: the store goes on to deliver what it signed, until that time is over; what is written again, it delivers sealed with keys that the link does not give""" if signed else ""
+    end = f"{', until TIME' if signed else ''}"
+    others = f"\nkluis: whoever has link ID still reads :photos{end}"
+    golden(done, out="PIN", err=f"""
+kluis: withdraws ID TIME :photos/2026/cat.jpg (object){until}
+kluis: what :photos/2026/cat.jpg lies in gets new keys, for all who remain{others}
+kluis: withdrawn: what is written from now on, by clients that know of it, is out of reach; what was written before stays readable to whoever has opened the link and gets at the bytes, until it is written again; hint: give the pin above to programs that keep no state{delivers}{others}
+kluis: what can still be read of :photos/2026/cat.jpg with what was taken back, at the most: 1 object (4 B), as of entry {5 if signed else 4} of the ledger, and what the store kept of the past; hint: `kluis reencrypt :photos/2026/cat.jpg` writes it again, and then it is nothing
+""")
+    carol(w, "get", url, "late", code=15)
+    assert not w.path("late").exists()
 
 
 @test_on_each_store

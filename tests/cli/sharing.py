@@ -374,14 +374,16 @@ kluis: a share named folder was accepted from this vault already; hint: give it 
     assert w.kluis("cat", "new/folder/x").out == "1"
     # One of two is taken back: what is left goes on, and the other is denied, not absent.
     ids = [g["id"] for g in w.kluis("shares", "--json").json()]
-    assert "keeps" in w.kluis("revoke", ids[0], "--yes", code=2).err
+    golden(w.kluis("revoke", ids[0], "--yes", code=2), err="""
+kluis: the same person keeps access by another grant on the same or on a folder around it, ID of the whole vault; revoke both together; hint: mend the arguments
+""")
     done = w.kluis("revoke", ids[1], "--yes", "--json")
     messages = done.json()
     w.known[messages[1]["pin"]] = "PIN"
     golden(done, out="""
 {"message_type":"grant","state":"revoked","id":"ID","path":"","kind":"folder","to":"bob","fingerprint":"WORDS-OF-BOB","suite":"x-wing","write":true,"past":true,"given":"TIME"}
 {"message_type":"pin","pin":"PIN"}
-{"message_type":"receipt","path":"","objects":1,"bytes":1,"unknown":0,"ledger":5,"remaining":["ID"]}
+{"message_type":"receipt","path":"","objects":1,"bytes":1,"unknown":0,"ledger":5,"remaining":["ID"],"links":[]}
 """, err='kluis: bob keeps ID TIME :new/folder to bob: read, from TIME')
     assert messages[2]["remaining"] == [ids[0]], messages
     w.kluis("cp", "x", ":y")
@@ -832,3 +834,107 @@ def an_identity_is_imported(w):
     for wrong in (["--kdf", "desktop"], ["--new-keyfile", "k"], ["--new-password-file", "other", "--new-password-fd", "0"]):
         w.kluis("identity", "import", "me.id", "x.id", *wrong, code=2)
     assert not w.path("x.id").exists()
+
+
+@test
+def a_link_is_a_road_that_revoke_names(w):
+    w.new_vault()
+    Person(w, "bob").is_contact()
+    w.write("x", "x")
+    w.kluis("cp", "x", ":photos/a/x")
+    w.kluis("cp", "x", ":other/x")
+    w.kluis("share", "photos/a", "bob", "-q")
+    w.kluis("share", "photos/a/x", "bob", "-q")
+    links = [w.kluis("link", "create", path, "--yes", "--json", "-q").json()[0]["id"]
+             for path in ("photos", "photos/a/x", "other", ":", "photos/b")]
+    folder, single = (grant["id"] for grant in w.kluis("shares", "--json").json())
+    roads = """
+kluis: whoever has link ID still reads :photos
+kluis: whoever has link ID still reads :photos/a/x (object)
+kluis: whoever has link ID still reads :
+"""
+    # By a folder around it he would keep it, which is said before anything is asked.
+    golden(w.kluis("revoke", single, code=2), err="""
+kluis: the same person keeps access by another grant on the same or on a folder around it, ID of "photos/a"; revoke both together; hint: mend the arguments
+""")
+    golden(w.kluis("revoke", folder, code=2), err=f"""
+kluis: takes back ID TIME :photos/a to bob: read
+kluis: :photos/a and everything in it gets new keys, which go to bob
+{roads.strip()}
+kluis: take :photos/a back from bob needs a confirmation; hint: say it on a terminal, or give --yes
+""")
+    done = w.kluis("revoke", folder, "--yes", "-q")
+    w.known[done.out.strip()] = "PIN"
+    golden(done, out="PIN", err=f"""
+kluis: bob keeps ID TIME :photos/a/x (object) to bob: read
+{roads.strip()}
+""")
+    *_, receipt = w.kluis("revoke", single, "--yes", "--json", "-q").json()
+    assert sorted(receipt["links"]) == sorted([links[0], links[1], links[3]]), receipt
+
+
+@test
+def a_lease_is_set_and_seen(w):
+    w.new_vault()
+    bob = Person(w, "bob").is_contact()
+    own_words(w)
+    golden(w.kluis("lease"), err="kluis: there is no lease of :")
+    golden(w.kluis("lease", "photos", "1h", code=2), err="""
+kluis: :photos: only a folder that was shared has writers of its own; share it first; hint: mend the arguments
+""")
+    invitation = w.kluis("share", "photos", "bob", "--write", "-q").out.strip()
+    golden(w.kluis("lease", "photos", "1h"), err="""
+kluis: writers of :photos and what is in it stop where the newest entry of the ledger that they see is older than 1h; your next command that writes or opens the vault renews it, at half of that
+""")
+    golden(w.kluis("lease", "photos"), out=":photos: 1h; writers go on until TIME, or until it is renewed")
+    (seen,) = w.kluis("lease", "--json").json()
+    assert (seen["message_type"], seen["path"], seen["seconds"]) == ("lease", "photos", 3600) and seen["ends"], seen
+    golden(w.kluis("lease", "other"), err="kluis: there is no lease of :other")
+    # Who keeps to it sees it, and sets nothing.
+    bob.accept(invitation)
+    golden(bob.kluis("lease"), out=":photos: 1h; writers go on until TIME, or until it is renewed")
+    bob.kluis("lease", "photos", "off", code=15)
+    for wrong in ("59s", "0s", "1", "never", ""):
+        w.kluis("lease", "photos", wrong, code=2)
+    w.kluis("lease", ":", "90s", "-q")
+    assert [lease["seconds"] for lease in w.kluis("lease", "--json").json()] == [90, 90]
+    golden(w.kluis("lease", ":", "off"), err="""
+kluis: writers of : and what is in it go on, however old the newest entry is that they see
+""")
+    golden(w.kluis("lease"), err="kluis: there is no lease of :")
+
+
+@test
+def stat_says_who_signed(w):
+    w.new_vault("--signed")
+    words = own_words(w)
+    bob = Person(w, "bob")
+    # A name may hold anything but controls.
+    name = "bo\u202eb"
+    w.kluis("contact", "add", name, "bob.card")
+    w.kluis("contact", "verify", name, *bob.words.split())
+    invitation = w.kluis("share", "photos", name, "--write", "-q").out.strip()
+    w.write("x", "x")
+    w.kluis("cp", "x", ":photos/mine")
+    bob.accept(invitation)
+    bob.kluis("cp", "x", ":photos/his")
+
+    def writer(who, path):
+        (line,) = (line for line in who.kluis("stat", path).lines() if line.startswith("writer "))
+        return line.removeprefix("writer").strip(), who.kluis("stat", path, "--json").json()[0]["writer"]
+
+    text, said = writer(w, "photos/mine")
+    assert text == f"yourself ({words})" and said["own"] and said["fingerprint"] == words and "name" not in said, said
+    text, said = writer(w, "photos/his")
+    assert text == f"bo\\u{{202e}}b ({bob.words})", text
+    assert (said["own"], said["name"], said["fingerprint"], len(said["key"])) == (False, name, bob.words, 64), said
+    assert writer(bob, "photos/his")[0] == f"yourself ({bob.words})"
+    assert writer(bob, "photos/mine")[0] == words
+    w.kluis("contact", "remove", name)
+    w.kluis("revoke", w.kluis("shares", "--json").json()[0]["id"], "--yes", "-q")
+    text, said = writer(w, "photos/his")
+    assert text == f"the key {said['key']}" and set(said) == {"own", "key"}, said
+    # Nobody knows in a vault that is not signed.
+    w.new_vault()
+    w.kluis("cp", "x", ":x")
+    assert "writer" not in w.kluis("stat", "x").out and "writer" not in w.kluis("stat", "x", "--json").json()[0]

@@ -443,7 +443,7 @@ TREE = row(text(1024), many(anything, 2, 3), uint, many(COLLECTION, 0, 65536))
 TERMS = row(uint, uint, uint, text(1024))
 CONTACT = row(text(255), octets(), uint)
 LOCK = maybe(row(many(uint, 3, 3), octets(32)))
-LINK = row(octets(16), octets(32), maybe(row(many(uint, 3, 3), octets(32), octets(32))), text(), octets(16),
+LINK = row(octets(16), octets(32), maybe(row(many(uint, 3, 3), octets(32), octets(32))), many(anything, 2, 3),
            row(uint, text(1024), uint), uint, uint)
 TOPS = {0: row(uint, octets(32)), 1: row(uint, text()), 2: row(uint, text(), octets(32))}
 SCOPES = {0: row(uint, text()), 1: row(uint, text()), 2: row(uint, text(), octets(32)),
@@ -494,6 +494,12 @@ def check_scope(x):
     check_kind(x, SCOPES, UnsupportedFormat)
     path = parse_mount(x[2 if x[0] == 3 else 1])
     require(x[0] != 3 or len(path) == 1, "no name of a group")
+    return path
+
+
+def check_link_scope(x):
+    path = check_scope(x)
+    require(x[0] <= 1, "a link to what is neither a folder nor an object")
     return path
 
 
@@ -565,6 +571,8 @@ class Tree:
             require(self.object is None or not x[1], "a collection is mounted in an object")
             require(not self.collections or x[0] > max(self.collections), "collections are out of order")
             self.add(Collection(*x))
+
+    def is_of(self, scope): return self.of[0] == scope[0] and (self.object is None or self.of == scope)
 
     def add(self, collection):
         require(collection.id not in self.collections, "a collection is there twice")
@@ -689,8 +697,8 @@ class State:
     def check_link(link):
         if link[2]:
             check_argon2(*link[2][0])
-        parse_mount(link[3])
-        end, purpose, options = link[5]
+        check_link_scope(link[3])
+        end, purpose, options = link[4]
         check_terms([0, 0, end, purpose])
         require(options <= 1, "an option is unknown", UnsupportedFormat)
 
@@ -720,9 +728,8 @@ class State:
             require(gone, "no such grant")
         elif kind == 12:
             self.check_link(x)
-            collection = self.tree.collections.get(x[4])
-            require(x[0] not in self.links and x[6] == sequence and collection is not None
-                    and collection.mount == parse_mount(x[3]), "a link does not fit the state before it")
+            fits = x[3][0] != 0 or self.tree.at(parse_mount(x[3][1])) is not None
+            require(x[0] not in self.links and x[5] == sequence and fits, "a link does not fit the state before it")
             self.links[x[0]] = x
         elif kind == 13:
             require(self.links.pop(x, None), "no such link")
@@ -814,7 +821,7 @@ def apply_entry(state, sequence, actions):
             require(tree.top == "o" and tree.object is None and not tree.held_back and tree.at(()) is not None, "a snapshot is not of a whole vault")
             require(all(c.closed is None and (not c.chain or c.chain[-1][1] < sequence) for c in tree.collections.values())
                     and all(grant[6] < sequence for grant in state.grants.values())
-                    and all(link[6] < sequence for link in state.links.values())
+                    and all(link[5] < sequence for link in state.links.values())
                     and all(g.generations[-1][1] < sequence and all(m[6] < sequence for m in g.members.values())
                             and g.id not in tree.collections for g in state.groups.values()), "a snapshot is of a later entry")
         elif action[0] == 1 and action[4]:
@@ -1329,7 +1336,7 @@ class Letter:
             tree.add(Collection(group, "", 0, 0, [], [[number, opened, 0, seed] for number, opened, seed, _ in generations]))
             return tree
         tree = Tree(*encoded)
-        require(tree.of[0] == self.scope[0] and (tree.object is None or tree.of == self.scope), "a tree of something else")
+        require(tree.is_of(self.scope), "a tree of something else")
         require(tree.at(()) is not None, "a tree without its top")
         return tree
 
@@ -1461,7 +1468,7 @@ class GrantFile:
 # --- 13. Links ----------------------------------------------------------------------------
 
 LINK_BODY = row(octets(16), anything, octets(16), LOCK, octets())
-LINK_CONTENT = row(uint, octets(16), text(1023), TERMS, TREE, row(uint, octets(32)),
+LINK_CONTENT = row(uint, octets(16), many(anything, 2, 3), TERMS, TREE, row(uint, octets(32)),
                    many(row(text(1024), uint, text(4096)), 0, 10000))
 
 
@@ -1505,13 +1512,14 @@ class Link:
             k, error = hmac256(stretched, self.secret), WrongCredentials
         key = kdf(k, "link-key", self.vault_id)
         content = open_record(key, "link", self.vault_id, self.name, self.sealed, error)
-        self.suite, self.id, self.folder, terms, tree, self.head, self.objects = parse(content, LINK_CONTENT)
+        self.suite, self.id, self.scope, terms, tree, self.head, self.objects = parse(content, LINK_CONTENT)
         require(self.suite in (1, 2), "a suite is unknown", UnsupportedFormat)
-        require(not self.folder or len(parse_mount(self.folder)) == 1, "a name is not a segment")
+        require(len(check_link_scope(self.scope)) <= 1, "a name is not a segment")
         check_terms(terms)
         require(terms[0] == 0 and terms[1] == 0, "a link gives more than reading")
         self.end, self.purpose = terms[2:]
         self.tree = Tree(*tree)
+        require(self.tree.is_of(self.scope), "a tree of something else")
         require(self.tree.at(()) is not None, "a tree without its top")
         paths = [path for path, _, _ in self.objects]
         require(paths == sorted(set(paths), key=str.encode), "objects are out of order")

@@ -276,7 +276,7 @@ def link_of(c):
 
 def links_open(c):
     link = link_of(c)
-    return {"id": link.id, "folder": link.folder, "until": link.end, "purpose": link.purpose, "sequence": link.head[0],
+    return {"id": link.id, "kind": link.scope[0], "own_name": link.scope[1], "until": link.end, "purpose": link.purpose, "sequence": link.head[0],
             "head": link.head[1], "top": link.tree.top, "collections": collections(link.tree), "objects": link.objects}
 
 

@@ -12,8 +12,8 @@ use futures_util::future::BoxFuture;
 use kluis::object_store::memory::InMemory;
 use kluis::object_store::path::Path;
 use kluis::{
-    Address, Card, Contact, Error, FoundLink, Identity, IdentitySuite, Link, LinkOptions, MadeLink,
-    Password, Recipient, Reencrypted, Result, Signer, Terms, Vault,
+    Address, Card, Contact, Error, FoundLink, Identity, IdentitySuite, Kind, Link, LinkOptions,
+    MadeLink, Password, Recipient, Reencrypted, Result, Signer, Terms, Vault,
 };
 use kluis_adversary::{Cut, HostileStore, Lie};
 use kluis_tests::{as_store, cheap, contents, options, phrase, plant, read, unplant, words};
@@ -85,6 +85,11 @@ impl Owner {
         let folder = (!folder.is_empty()).then_some(folder);
         let options = LinkOptions::at(&address());
         self.vault.link(folder, options).await.unwrap()
+    }
+
+    async fn link_object(&self, object: &str) -> MadeLink {
+        let options = LinkOptions::at(&address());
+        self.vault.link_object(object, options).await.unwrap()
     }
 
     /// As somebody does who has got its text.
@@ -187,7 +192,7 @@ async fn a_whole_vault_is_linked_to_like_a_folder() {
     assert_eq!(read(&hers, "a/c").await.unwrap(), b"y");
     assert_eq!(hers.opened_link().unwrap().unwrap().name, "");
     let links = owner.again().await.links().unwrap();
-    let found: Vec<_> = links.iter().map(|l| (l.id, l.folder.as_deref())).collect();
+    let found: Vec<_> = links.iter().map(|l| (l.id, l.path.as_deref())).collect();
     assert_eq!(found, [(inner.id, Some("a")), (made.id, None)]);
 }
 
@@ -227,8 +232,23 @@ async fn f12_nothing_written_after_a_link_was_withdrawn_is_opened_with_it() {
     let (made, stays) = (owner.link("docs").await, owner.link("docs").await);
     let hers = owner.follow(&made).await.unwrap();
     let record = made.link.record();
-    let before = contents(&owner.store).await[&record].clone();
-    owner.vault.revoke_link(&made.id).await.unwrap();
+    let all = contents(&owner.store).await;
+    let before = all[&record].clone();
+    let revoked = owner.vault.revoke_link(&made.id).await.unwrap();
+    assert!(revoked.remaining.is_empty());
+    // Its pin is of the entry that withdrew it: a program without state is not shown less.
+    let old = HostileStore::new(InMemory::new());
+    for (path, bytes) in &all {
+        plant(&old, path, bytes).await;
+    }
+    for (store, opens) in [(&old, false), (&owner.store, true)] {
+        let pinned = options().pin(revoked.pin);
+        let opened = pinned.open(as_store(store), phrase(&owner.words)).await;
+        assert_eq!(opened.is_ok(), opens, "{opened:?}");
+        if !opens {
+            assert_code(opened, "stale", "by its pin");
+        }
+    }
     owner.vault.put("docs/b", "after").await.unwrap();
     owner.vault.put("docs/a", "again").await.unwrap();
 
@@ -264,6 +284,226 @@ async fn f12_nothing_written_after_a_link_was_withdrawn_is_opened_with_it() {
     assert_eq!((statement.access.len(), &*ended), (0, &[true, false][..]));
 }
 
+#[tokio::test]
+async fn who_has_a_link_to_an_object_reads_it_and_nothing_beside_it() {
+    let owner = owner().await;
+    let long = format!("photos/{}.jpg", "n".repeat(200));
+    for path in ["photos/cat.jpg", "photos/dog.jpg", &*long] {
+        owner.vault.put(path, path.to_owned()).await.unwrap();
+    }
+    // As a grant of an object it mounts nothing and writes no object.
+    let before = contents(&owner.store).await;
+    let (made, of_long) = (
+        owner.link_object("photos/cat.jpg").await,
+        owner.link_object(&long).await,
+    );
+    let after = contents(&owner.store).await;
+    assert!(before.iter().all(|(path, bytes)| after[path] == *bytes));
+    assert!(
+        after
+            .keys()
+            .all(|path| before.contains_key(path) || !path.starts_with("o/"))
+    );
+    let hers = owner.follow(&made).await.unwrap();
+    let info = hers.opened_link().unwrap().unwrap();
+    assert_eq!((info.kind, &*info.name), (Kind::Object, "cat.jpg"));
+    assert_eq!(read(&hers, "cat.jpg").await.unwrap(), b"photos/cat.jpg");
+    assert_eq!(names(&hers).await, ["cat.jpg".to_owned()].into());
+    let listed = hers.list_with_delimiter(None).await.unwrap();
+    assert_eq!((listed.objects.len(), listed.common_prefixes.len()), (1, 0));
+    for outside in ["dog.jpg", "photos/cat.jpg", "photos", "cat.jpg/x", &*long] {
+        assert_code(read(&hers, outside).await, "not_found", outside);
+    }
+    assert_code(hers.put("cat.jpg", "x").await, "access_denied", "writes");
+    assert_code(hers.delete("cat.jpg").await, "access_denied", "deletes");
+    let theirs = owner.follow(&of_long).await.unwrap();
+    let name = long.strip_prefix("photos/").unwrap();
+    assert_eq!(read(&theirs, name).await.unwrap(), long.as_bytes());
+    assert_eq!(names(&theirs).await, [name.to_owned()].into());
+
+    // What is written in its place is read too, until the link is withdrawn.
+    owner.vault.put("photos/cat.jpg", "new").await.unwrap();
+    assert_eq!(read(&hers, "cat.jpg").await.unwrap(), b"new");
+    let links = owner.again().await.links().unwrap();
+    let found: Vec<_> = links.iter().map(|l| (l.path.as_deref(), l.kind)).collect();
+    let expected = [
+        (Some("photos/cat.jpg"), Kind::Object),
+        (Some(&*long), Kind::Object),
+    ];
+    assert_eq!(found, expected);
+    for (path, count) in [("photos/cat.jpg", 1), ("photos/dog.jpg", 0), ("photos", 0)] {
+        let statement = owner.vault.access(Some(path)).await.unwrap();
+        assert_eq!(statement.links.len(), count, "{path}");
+    }
+    for (path, count) in [("photos/cat.jpg", 1), ("photos/dog.jpg", 0), ("photos", 2)] {
+        let receipt = owner.vault.receipt(Some(path)).await.unwrap();
+        assert_eq!(receipt.links.len(), count, "{path}");
+    }
+    let nothing = owner.link_object("photos/none").await;
+    let empty = owner.follow(&nothing).await.unwrap();
+    assert_code(read(&empty, "none").await, "not_found", "nothing is there");
+    assert!(names(&empty).await.is_empty());
+    for wrong in ["", "/", "..", "a//b"] {
+        let made = owner.vault.link_object(wrong, LinkOptions::at(&address()));
+        assert_code(made.await.map(drop), "invalid_input", wrong);
+    }
+}
+
+/// F12, of links to an object.
+#[tokio::test]
+async fn f12_nothing_written_after_a_link_to_an_object_was_withdrawn_is_opened_with_it() {
+    let owner = owner().await;
+    for path in ["docs/a", "docs/b", "top"] {
+        owner.vault.put(path, "before").await.unwrap();
+    }
+    let (made, stays) = (owner.link_object("docs/a").await, owner.link("docs").await);
+    let (of_top, inner) = (
+        owner.link_object("top").await,
+        owner.link_object("docs/b").await,
+    );
+    let hers = owner.follow(&made).await.unwrap();
+    let record = made.link.record();
+    let before = contents(&owner.store).await[&record].clone();
+    let epoch = async |path: &str| owner.vault.head(path).await.unwrap();
+    owner.vault.revoke_link(&made.id).await.unwrap();
+    assert!(epoch("docs/a").await.closed && epoch("docs/b").await.closed);
+    assert!(!epoch("top").await.closed, "not what the folder lies in");
+    owner.vault.put("docs/a", "again").await.unwrap();
+    owner.vault.put("docs/b", "again").await.unwrap();
+
+    assert!(read(&hers, "a").await.is_err(), "the open handle");
+    assert!(!contents(&owner.store).await.contains_key(&record));
+    assert_code(owner.follow(&made).await, "access_denied", "opened again");
+    plant(&owner.store, &record, &before).await;
+    let again = owner.follow(&made).await.unwrap();
+    assert_code(read(&again, "a").await, "stale", "put back");
+    for (made, path, content) in [
+        (&stays, "a", "again"),
+        (&stays, "b", "again"),
+        (&inner, "b", "again"),
+        (&of_top, "top", "before"),
+    ] {
+        let theirs = owner.follow(made).await.unwrap();
+        assert_eq!(
+            read(&theirs, path).await.unwrap(),
+            content.as_bytes(),
+            "{path}"
+        );
+    }
+    let receipt = owner.vault.receipt(Some("docs/a")).await.unwrap();
+    assert!(
+        receipt.is_empty() && receipt.links == [stays.id],
+        "{receipt:?}"
+    );
+    let statement = owner.vault.access(Some("docs/a")).await.unwrap();
+    let ended: Vec<_> = statement.links.iter().map(|l| l.ended.is_some()).collect();
+    assert_eq!(ended, [true, false]);
+}
+
+/// What changes the keys of an object reaches whoever has a link to it: a folder around it
+/// that is mounted, a grant that ends, another root key, `reencrypt`.
+#[tokio::test]
+async fn every_change_of_keys_reaches_those_who_have_a_link_to_an_object() {
+    let owner = owner().await;
+    owner.vault.put("a/b/x", "0").await.unwrap();
+    let made = owner.link_object("a/b/x").await;
+    let password = LinkOptions::at(&address()).password(Password::new("sesame"), cheap());
+    let locked = owner.vault.link_object("a/b/x", password).await.unwrap();
+    let signed = LinkOptions::presigned(Arc::new(Willing), DAY);
+    let signed = owner.vault.link_object("a/b/x", signed).await.unwrap();
+    assert_eq!(signed.objects, 1);
+    let urls = |vault: &Vault| vault.opened_link().unwrap().unwrap().objects;
+    let hers = owner.follow(&made).await.unwrap();
+    let before = urls(&owner.follow(&signed).await.unwrap());
+    assert_eq!(before.len(), 1);
+    let stored = contents(&owner.store).await;
+    assert_eq!(before[0].size, stored[&before[0].path].len() as u64);
+    assert_code(
+        owner.follow(&locked).await,
+        "wrong_credentials",
+        "no password",
+    );
+
+    let bob = Arc::new(Identity::make(IdentitySuite::XWing, 1).unwrap());
+    let card = Card::parse(bob.card().as_bytes()).unwrap();
+    let to = Recipient::trusted_on_first_use(card);
+    let mut granted = None;
+    for step in 0..6 {
+        match step {
+            0 => granted = Some(owner.vault.share("a", &to, Terms::reading()).await.unwrap()),
+            1 => drop(
+                owner
+                    .vault
+                    .revoke(&[granted.as_ref().unwrap().id])
+                    .await
+                    .unwrap(),
+            ),
+            2 => {
+                granted = Some(
+                    owner
+                        .vault
+                        .share_object("a/b/x", &to, Terms::reading())
+                        .await
+                        .unwrap(),
+                )
+            }
+            3 => drop(
+                owner
+                    .vault
+                    .revoke(&[granted.as_ref().unwrap().id])
+                    .await
+                    .unwrap(),
+            ),
+            4 => {
+                let key = (phrase(&owner.words), cheap());
+                owner.vault.rotate_root(vec![key]).await.unwrap();
+            }
+            _ => {
+                let steps = owner.vault.reencrypt(None).try_collect::<Vec<_>>().await;
+                assert!(!steps.unwrap().is_empty());
+            }
+        }
+        // First as it is, then as it is written under the keys of now.
+        for content in [None, Some(step.to_string())] {
+            if let Some(content) = &content {
+                owner.vault.put("a/b/x", content.clone()).await.unwrap();
+            }
+            let again = owner.follow(&made).await.unwrap();
+            let beside = owner.follow_with(&locked, Some("sesame")).await.unwrap();
+            let delivered = owner.follow(&signed).await.unwrap();
+            for (n, vault) in [&hers, &again, &beside, &delivered].into_iter().enumerate() {
+                let found = read(vault, "x").await;
+                assert!(found.is_ok(), "{step} {n} {content:?}: {found:?}");
+            }
+            assert_eq!(urls(&delivered), before, "{step}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_link_to_an_object_ends_when_its_time_is_over() {
+    let owner = owner().await;
+    owner.vault.put("a/x", "x").await.unwrap();
+    let options = LinkOptions::at(&address()).expires(Duration::from_secs(1));
+    let made = owner.vault.link_object("a/x", options).await.unwrap();
+    let hers = owner.follow(&made).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_code(owner.follow(&made).await, "access_denied", "over");
+    // The machine may have been busy for a second.
+    if let Ok(hers) = hers {
+        assert_code(read(&hers, "x").await, "access_denied", "the open handle");
+        let listed: Result<Vec<_>> = hers.list(None).try_collect().await;
+        assert_code(listed, "access_denied", "its listing");
+    }
+    assert!(!owner.vault.head("a/x").await.unwrap().closed);
+    owner.vault.put("b", "y").await.unwrap();
+    assert!(owner.vault.links().unwrap().is_empty());
+    assert!(
+        owner.vault.head("a/x").await.unwrap().closed,
+        "under keys of before"
+    );
+}
+
 /// An open handle goes on with the record that the owner wrote since.
 #[tokio::test]
 async fn every_change_of_keys_reaches_those_who_have_a_link() {
@@ -285,7 +525,7 @@ async fn every_change_of_keys_reaches_those_who_have_a_link() {
     for step in 0..4 {
         match step {
             0 => drop(owner.vault.revoke(&[granted.id]).await.unwrap()),
-            1 => owner.vault.revoke_link(&inner.id).await.unwrap(),
+            1 => drop(owner.vault.revoke_link(&inner.id).await.unwrap()),
             2 => {
                 let key = (phrase(&owner.words), cheap());
                 owner.vault.rotate_root(vec![key]).await.unwrap();
@@ -354,10 +594,34 @@ async fn whoever_has_a_link_into_a_signed_vault_checks_who_wrote() {
     assert_eq!(read(&hers, "his").await.unwrap(), b"y");
     assert_eq!(read(&hers, "mine").await.unwrap(), b"x");
     assert_code(hers.put("x", "x").await, "access_denied", "a reader");
+    let one = vault
+        .link_object("a/his", LinkOptions::at(&address()))
+        .await
+        .unwrap();
+    let link: Link = one.link.expose().parse().unwrap();
+    let one = Vault::open_link(as_store(&store), &link, None).await;
+    let one = one.unwrap();
+    assert_eq!(read(&one, "his").await.unwrap(), b"y");
     vault.revoke(&[granted.id]).await.unwrap();
     vault.put("a/new", "z").await.unwrap();
     assert_eq!(read(&hers, "new").await.unwrap(), b"z");
     assert_eq!(read(&hers, "his").await.unwrap(), b"y");
+    // Bob's place in it is another's who comes later.
+    vault.put("a/his", "mine").await.unwrap();
+    assert_eq!(read(&one, "his").await.unwrap(), b"mine");
+    let carol = Arc::new(Identity::make(IdentitySuite::XWing, 1).unwrap());
+    let to = Card::parse(carol.card().as_bytes()).unwrap();
+    let to = Recipient::trusted_on_first_use(to);
+    let mut terms = Terms::reading();
+    terms.write = true;
+    let granted = vault.share_object("a/his", &to, terms).await.unwrap();
+    let theirs = options().staleness(Duration::ZERO);
+    let theirs = theirs
+        .open_as(as_store(&store), &carol, &granted.invitation)
+        .await
+        .unwrap();
+    theirs.put("his", "carol's").await.unwrap();
+    assert_eq!(read(&one, "his").await.unwrap(), b"carol's");
 }
 
 /// Whoever opens the vault next seals the links that a crash left behind, and never a
@@ -368,7 +632,11 @@ async fn a_change_of_keys_that_dies_anywhere_leaves_no_link_behind() {
     for (after, k) in (0..60).flat_map(|k| [(false, k), (true, k)]) {
         let owner = owner().await;
         owner.vault.put("a/1", "1").await.unwrap();
-        let (gone, stays) = (owner.link("a").await, owner.link("a").await);
+        let (gone, stays, one) = (
+            owner.link("a").await,
+            owner.link("a").await,
+            owner.link_object("a/1").await,
+        );
         let record = stays.link.record();
         let before = contents(&owner.store).await[&record].clone();
         let dying = owner.store.client("dying");
@@ -389,6 +657,9 @@ async fn a_change_of_keys_that_dies_anywhere_leaves_no_link_behind() {
         for path in ["1", "2"] {
             assert!(read(&theirs, path).await.is_ok(), "{what}: {path}");
         }
+        next.put("a/1", "3").await.unwrap();
+        let theirs = owner.follow(&one).await.unwrap();
+        assert_eq!(read(&theirs, "1").await.unwrap(), b"3", "{what}");
         assert_eq!(owner.follow(&gone).await.is_ok(), holds, "{what}");
         // What is new stays as it is, whoever opens.
         let now = contents(&owner.store).await;
@@ -402,25 +673,77 @@ async fn a_change_of_keys_that_dies_anywhere_leaves_no_link_behind() {
     panic!("more than 60 calls");
 }
 
+/// As above, of a link to an object that is withdrawn.
+#[tokio::test]
+async fn a_link_to_an_object_that_dies_while_it_is_withdrawn_is_withdrawn_or_not() {
+    for (after, k) in (0..60).flat_map(|k| [(false, k), (true, k)]) {
+        let owner = owner().await;
+        owner.vault.put("a/1", "1").await.unwrap();
+        let (gone, stays) = (
+            owner.link_object("a/1").await,
+            owner.link_object("a/1").await,
+        );
+        let dying = owner.store.client("dying");
+        let device = owner.open(&dying).await.unwrap();
+        dying.crash(if after { Cut::After(k) } else { Cut::Before(k) });
+        let done = device.revoke_link(&gone.id).await;
+        let crashed = dying.crashed();
+        drop(device);
+        let what = format!("{k} {after}");
+        let before = owner.follow(&gone).await.ok();
+        let next = owner.again().await;
+        let holds = next.links().unwrap().iter().any(|link| link.id == gone.id);
+        assert!(done.is_err() || !holds, "{what}: acknowledged and not made");
+        next.put("a/1", "2").await.unwrap();
+        let theirs = owner.follow(&stays).await.unwrap();
+        assert_eq!(read(&theirs, "1").await.unwrap(), b"2", "{what}");
+        assert_eq!(owner.follow(&gone).await.is_ok(), holds, "{what}");
+        if let Some(before) = before {
+            assert_eq!(
+                read(&before, "1").await.is_ok(),
+                holds,
+                "{what}: the open handle"
+            );
+        }
+        if !crashed {
+            assert!(done.is_ok() && k > 0, "{what}");
+            return;
+        }
+    }
+    panic!("more than 60 calls");
+}
+
 /// As above, of a link that is being made.
 #[tokio::test]
 async fn a_link_that_dies_anywhere_is_made_or_not_made() {
+    for single in [false, true] {
+        dies_while_it_is_made(single).await;
+    }
+}
+
+async fn dies_while_it_is_made(single: bool) {
     for (after, k) in (0..60).flat_map(|k| [(false, k), (true, k)]) {
         let owner = owner().await;
         owner.vault.put("a/1", "1").await.unwrap();
         let dying = owner.store.client("dying");
         let device = owner.open(&dying).await.unwrap();
         dying.crash(if after { Cut::After(k) } else { Cut::Before(k) });
-        let done = device.link(Some("a"), LinkOptions::at(&address())).await;
+        let options = LinkOptions::at(&address());
+        let done = match single {
+            false => device.link(Some("a"), options).await,
+            true => device.link_object("a/1", options).await,
+        };
         let crashed = dying.crashed();
         drop(device);
-        let what = format!("{k} {after}");
+        let what = format!("{single} {k} {after}");
         let next = owner.again().await;
+        next.put("a/1", "1").await.unwrap();
         next.put("a/2", "2").await.unwrap();
         match done {
             Ok(made) => {
                 let hers = owner.follow(&made).await.unwrap();
-                assert!(read(&hers, "2").await.is_ok(), "{what}");
+                let path = if single { "1" } else { "2" };
+                assert!(read(&hers, path).await.is_ok(), "{what}");
             }
             // Somebody may have its URL, or nobody: it can be withdrawn.
             Err(_) => {
@@ -542,6 +865,9 @@ async fn what_a_store_signs_is_bounded_and_in_the_record_alone() {
             "{journal}"
         );
     }
+    let made = owner.vault.link_object("none", signed(DAY)).await;
+    assert_code(made.map(drop), "not_found", "nothing to be signed");
+    assert!(owner.vault.links().unwrap().is_empty());
     let made = owner.vault.link(Some("a"), signed(DAY)).await.unwrap();
     assert_eq!(made.objects, 3);
     let text = made.link.expose();

@@ -10,7 +10,7 @@
 use futures_util::TryStreamExt;
 use kluis::object_store::memory::InMemory;
 use kluis::{
-    Address, Card, Check, Contact, DeviceState, Error, Granted, Identity, IdentitySuite,
+    Address, Card, Check, Contact, DeviceState, Error, GrantId, Granted, Identity, IdentitySuite,
     Invitation, Kind, MemoryState, Past, Recipient, Result, Terms, Trust, Vault, Verdict,
 };
 use kluis_adversary::{Cut, HostileStore, Lie};
@@ -549,11 +549,29 @@ async fn who_keeps_access_by_another_road_is_named() {
         .share("a", &recipient(&bob, "bob"), Terms::reading())
         .await
         .unwrap();
-    assert_code(
-        owner.vault.revoke(&[inner.id]).await,
-        "invalid_input",
-        "another road",
-    );
+    let beside = owner
+        .vault
+        .share_object("a/b/x", &recipient(&bob, "bob"), Terms::reading())
+        .await
+        .unwrap();
+    let check = |grants: &[GrantId]| owner.vault.check_revoke(grants);
+    for (grants, road) in [
+        (vec![inner.id], Some(outer.id)),
+        (vec![beside.id, inner.id], Some(outer.id)),
+        (vec![beside.id, outer.id], Some(inner.id)),
+        (vec![outer.id], None),
+        (vec![outer.id, inner.id, beside.id], None),
+    ] {
+        let said = check(&grants).err().map(|error| error.to_string());
+        match road {
+            None => assert_eq!(said, None, "{grants:?}"),
+            Some(road) => assert!(said.unwrap().contains(&road.to_string()), "{grants:?}"),
+        }
+    }
+    let refused = owner.vault.revoke(&[inner.id]).await;
+    let said = refused.as_ref().unwrap_err().to_string();
+    assert!(said.contains(&outer.id.to_string()), "{said}");
+    assert_code(refused, "invalid_input", "another road");
     assert_code(
         owner
             .vault

@@ -12,12 +12,13 @@ use kluis::object_store::GetRange;
 use kluis::object_store::memory::InMemory;
 use kluis::object_store::path::Path;
 use kluis::{
-    Card, Check, Error, Granted, Identity, IdentitySuite, Recipient, Result, Terms, Vault, Verdict,
+    Card, Check, Contact, Error, Granted, Identity, IdentitySuite, LinkOptions, Recipient, Result,
+    Terms, Vault, Verdict,
 };
 use kluis_adversary::{HostileStore, Lie, Op};
 use kluis_tests::{CHUNK, as_store, cheap, pattern, phrase, plant, read, words};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Around every border of a signed object: chunk, unit, group.
 const SIZES: [usize; 10] = [
@@ -414,6 +415,156 @@ async fn reencrypt_signs_again_and_a_rotation_changes_the_owners_key() {
     assert!(vault.is_signed().unwrap());
     assert_eq!(read(&vault, "team/a").await.unwrap(), pattern(100_000));
     assert_eq!(read(&vault, "team/b").await.unwrap(), b"rotated");
+}
+
+/// Whose signature an object bears is told to who may know it, and by whatever name is
+/// known there.
+#[tokio::test]
+async fn who_wrote_an_object_is_said() {
+    let owner = owner(true).await;
+    let (bob, eve) = (identity(), identity());
+    let contact = Contact::new("bob", bob.card().clone()).unwrap();
+    let to = Recipient::trusted_on_first_use(bob.card().clone())
+        .named("bob at the start")
+        .unwrap();
+    let granted = owner.vault.share("team", &to, writing()).await.unwrap();
+    let to_eve = owner
+        .vault
+        .share("team", &recipient(&eve), writing())
+        .await
+        .unwrap();
+    let his = owner.open_as(&bob, &granted).await.unwrap();
+    let hers = owner.open_as(&eve, &to_eve).await.unwrap();
+    owner.vault.put("team/mine", "x").await.unwrap();
+    his.put("team/his", "y").await.unwrap();
+    let made = LinkOptions::at(&"s3://bucket/vault".parse().unwrap());
+    let made = owner.vault.link(Some("team"), made).await.unwrap();
+    let linked = Vault::open_link(as_store(&owner.store), &made.link, None)
+        .await
+        .unwrap();
+    let own = owner.vault.card().unwrap();
+    let writer = async |vault: &Vault, path: &str| {
+        let writer = vault.head(path).await.unwrap().writer.unwrap();
+        // Whole reads and ranges say the same.
+        let read = vault.get(path).await.unwrap().info().writer.clone();
+        assert_eq!(read.as_ref(), Some(&writer), "{path}");
+        assert_eq!(
+            writer.key,
+            if path.ends_with("his") {
+                *bob.card().signing_key()
+            } else {
+                *own.signing_key()
+            }
+        );
+        (writer.own, writer.name, writer.fingerprint)
+    };
+    let of_owner = Some(own.fingerprint());
+    let of_bob = Some(bob.card().fingerprint());
+    assert_eq!(
+        writer(&owner.vault, "team/mine").await,
+        (true, None, of_owner)
+    );
+    let named = |name: &str| (false, Some(name.to_owned()), of_bob);
+    assert_eq!(
+        writer(&owner.vault, "team/his").await,
+        named("bob at the start")
+    );
+    owner.vault.save_contact(contact).await.unwrap();
+    assert_eq!(
+        writer(&owner.vault, "team/his").await,
+        named("bob"),
+        "the address book"
+    );
+    assert_eq!(writer(&owner.again().await, "team/his").await, named("bob"));
+    assert_eq!(writer(&his, "team/his").await, (true, None, of_bob));
+    assert_eq!(
+        writer(&his, "team/mine").await,
+        (false, None, of_owner),
+        "the grantor"
+    );
+    assert_eq!(
+        writer(&hers, "team/his").await,
+        (false, None, None),
+        "a stranger to her"
+    );
+    assert_eq!(writer(&linked, "his").await, (false, None, None));
+    assert_eq!(writer(&linked, "mine").await, (false, None, None));
+    // Taken back and forgotten it is a key.
+    owner.vault.forget_contact("bob").await.unwrap();
+    assert_eq!(
+        writer(&owner.vault, "team/his").await,
+        named("bob at the start")
+    );
+    owner.vault.revoke(&[granted.id]).await.unwrap();
+    assert_eq!(writer(&owner.vault, "team/his").await, (false, None, None));
+
+    let unsigned = self::owner(false).await;
+    unsigned.vault.put("a", "x").await.unwrap();
+    assert_eq!(unsigned.vault.head("a").await.unwrap().writer, None);
+}
+
+/// Leases as the owner set them, seen by him and by those who keep to them.
+#[tokio::test]
+async fn leases_are_seen_by_who_keeps_to_them() {
+    for signed in [true, false] {
+        let owner = owner(signed).await;
+        let (bob, eve) = (identity(), identity());
+        let granted = owner
+            .vault
+            .share("a", &recipient(&bob), writing())
+            .await
+            .unwrap();
+        owner.vault.put("c/x", "x").await.unwrap();
+        let to_eve = owner
+            .vault
+            .share_object("c/x", &recipient(&eve), writing())
+            .await
+            .unwrap();
+        let his = owner.open_as(&bob, &granted).await.unwrap();
+        let hers = owner.open_as(&eve, &to_eve).await.unwrap();
+        let seen = async |vault: &Vault| {
+            vault
+                .head(if vault.card().is_ok() { "c/x" } else { "none" })
+                .await
+                .ok();
+            let leases = vault.leases().unwrap();
+            let now = SystemTime::now();
+            assert!(
+                leases
+                    .iter()
+                    .all(|l| l.ends > now && l.ends <= now + l.length)
+            );
+            let leases = leases
+                .into_iter()
+                .map(|l| (l.path.unwrap_or_default(), l.length.as_secs()));
+            leases.collect::<Vec<_>>()
+        };
+        let lease = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(seen(&owner.vault).await, []);
+        assert_code(
+            owner.vault.set_lease(Some("a"), lease(59)).await,
+            "invalid_input",
+            "short",
+        );
+        assert_code(
+            owner.vault.set_lease(Some("c"), lease(60)).await,
+            "invalid_input",
+            "no share",
+        );
+        owner.vault.set_lease(Some("a"), lease(60)).await.unwrap();
+        assert_eq!(seen(&owner.vault).await, [("a".to_owned(), 60)]);
+        his.put("a/1", "x").await.unwrap();
+        assert_eq!(seen(&his).await, [("a".to_owned(), 60)]);
+        hers.put("x", "y").await.unwrap();
+        assert_eq!(seen(&hers).await, []);
+        owner.vault.set_lease(None, lease(90)).await.unwrap();
+        let all = [(String::new(), 90), ("a".to_owned(), 90)];
+        assert_eq!(seen(&owner.vault).await, all);
+        hers.put("x", "z").await.unwrap();
+        assert_eq!(seen(&hers).await, [("x".to_owned(), 90)]);
+        owner.vault.set_lease(None, None).await.unwrap();
+        assert_eq!(seen(&owner.again().await).await, []);
+    }
 }
 
 /// An object of an unsigned kind in a signed vault, and the other way round.

@@ -179,6 +179,12 @@ pub(crate) enum Verb {
     /// before stays readable to whoever has the keys and gets at the bytes, until it is written
     /// again: the receipt counts it. Prints a pin, for --pin of programs that keep no state.
     Revoke(Revoke),
+    /// Show or set for how long writers go on without news of the owner
+    ///
+    /// A store that hides the newest decisions keeps writers in the past. With a lease they stop
+    /// where the newest entry of the ledger that they see is older than TIME. The owner's client
+    /// renews it, at half of the time, when it writes or is opened.
+    Lease(Lease),
     /// Write again what can still be read with keys of before
     ///
     /// Everything under keys that a revocation, a rotation or a first sharing has closed is read
@@ -621,6 +627,15 @@ pub(crate) struct Revoke {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Lease {
+    /// A folder that was shared; `:` is the whole vault [default: all leases are shown]
+    pub(crate) path: Option<OsString>,
+    /// How long, at least a minute: 30m, 12h, 7d; `off` ends it [default: it is shown]
+    #[arg(value_name = "TIME|off")]
+    pub(crate) time: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Reencrypt {
     /// A folder [default: the whole vault]
     pub(crate) path: Option<OsString>,
@@ -647,14 +662,14 @@ pub(crate) struct Accept {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LinkVerb {
-    /// Make a link to a folder and print its URL, a secret: whoever has it can read
+    /// Make a link to a folder or an object and print its URL, a secret: whoever has it can read
     ///
-    /// On S3, Google and Azure the store delivers what is in the folder now, to whoever has the
+    /// On S3, Google and Azure the store delivers the object, or what is in the folder now, to whoever has the
     /// URL and without an account, until the time is over; it is the store that enforces that. On
     /// others, and with --no-presign, the URL names the store, and to read takes credentials.
     /// Cryptography ends a link with `kluis link revoke`, for what is written from then on.
     Create {
-        /// The folder; `:` is the whole vault
+        /// An object, or a folder, which ends in `/` where both are there; `:` is the whole vault
         path: OsString,
         /// Take a password beside the URL, asked for on the terminal
         #[arg(long, conflicts_with = "link_password_file")]
@@ -685,12 +700,14 @@ pub(crate) enum LinkVerb {
     /// List the links in force. Their URLs are not shown again
     List,
     /// Withdraw a link: what is written from then on is out of its reach
+    ///
+    /// What was written before stays readable to whoever has opened it and gets at the bytes, until
+    /// it is written again: the receipt counts it. Prints a pin, as `kluis revoke` does.
     Revoke {
         /// Its id, or enough of its beginning
         id: String,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        taking: TakingBack,
     },
 }
 
@@ -698,8 +715,8 @@ pub(crate) enum LinkVerb {
 pub(crate) struct Get {
     /// What `kluis link create` printed, in quotes; or `-`, to read it from stdin
     pub(crate) url: OsString,
-    /// Where to, a folder: what is in the link's becomes DESTINATION/… [default: the link's own
-    /// name, here]
+    /// Where to. A folder for a folder: what is in the link's becomes DESTINATION/…; for an
+    /// object as for `cp`, or `-` for stdout [default: the link's own name, here]
     #[arg(value_name = "DESTINATION")]
     pub(crate) destination: Option<OsString>,
     #[command(flatten)]

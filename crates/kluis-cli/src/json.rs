@@ -82,6 +82,12 @@ pub(crate) enum Message<'a> {
     Pin {
         pin: &'a str,
     },
+    Lease {
+        /// Empty for the whole vault.
+        path: &'a str,
+        seconds: u64,
+        ends: Option<String>,
+    },
     Receipt {
         path: &'a str,
         objects: u64,
@@ -89,6 +95,7 @@ pub(crate) enum Message<'a> {
         unknown: u64,
         ledger: u64,
         remaining: Vec<String>,
+        links: Vec<String>,
     },
     Progress {
         bytes_done: u64,
@@ -158,6 +165,8 @@ pub(crate) struct LinkMessage<'a> {
     pub(crate) id: String,
     /// Empty for the whole vault.
     pub(crate) path: &'a str,
+    /// `folder` or `object`.
+    pub(crate) kind: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -257,7 +266,22 @@ pub(crate) struct ObjectMessage<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stored_size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) writer: Option<WriterMessage<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) attributes: Option<BTreeMap<String, String>>,
+}
+
+/// Whose signature an object bears.
+#[derive(Debug, Serialize)]
+pub(crate) struct WriterMessage<'a> {
+    /// Of the identity by which the vault is open.
+    pub(crate) own: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<&'a str>,
+    /// The 12 words, where the card is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fingerprint: Option<String>,
+    pub(crate) key: String,
 }
 
 /// How a command ended, when it ended well or partly well.

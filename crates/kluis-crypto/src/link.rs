@@ -14,8 +14,8 @@ use crate::header::{Suite, VaultSecrets, check_magic};
 use crate::kdf::{Label, domain};
 use crate::message::{self, Place};
 use crate::secret::secret_key;
-use crate::tree::{Past, Tree};
-use crate::{CollectionId, Error, LinkId, Position, RecordHash, Result, VaultId, VaultPath};
+use crate::tree::{Past, Scope, Tree};
+use crate::{Error, LinkId, Position, RecordHash, Result, VaultId};
 use data_encoding::BASE64URL_NOPAD;
 use std::fmt;
 use std::str::FromStr;
@@ -210,8 +210,7 @@ impl NewLink {
 
     pub(crate) fn record(
         &self,
-        collection: CollectionId,
-        folder: Option<VaultPath>,
+        scope: Scope,
         terms: LinkTerms,
         (filed, time): (u64, u64),
     ) -> LinkRecord {
@@ -220,8 +219,7 @@ impl NewLink {
             id: self.id,
             secret: self.secret.duplicate(),
             lock: lock.map(|(lock, key)| (*lock, key.duplicate())),
-            folder,
-            collection,
+            scope,
             terms,
             filed,
             time,
@@ -271,8 +269,7 @@ pub struct LinkRecord {
     /// Of a link with a password, and the key that follows from it: the owner seals
     /// again without knowing the password.
     lock: Option<(Lock, LinkKey)>,
-    pub(crate) folder: Option<VaultPath>,
-    pub(crate) collection: CollectionId,
+    pub(crate) scope: Scope,
     pub(crate) terms: LinkTerms,
     /// The sequence of the ledger entry that made it.
     pub(crate) filed: u64,
@@ -286,7 +283,7 @@ impl LinkRecord {
         Self {
             secret: self.secret.duplicate(),
             lock: lock.map(|(lock, key)| (*lock, key.duplicate())),
-            folder: self.folder.clone(),
+            scope: self.scope.clone(),
             terms: self.terms.clone(),
             ..*self
         }
@@ -297,9 +294,9 @@ impl LinkRecord {
         self.id
     }
 
-    /// The folder that it leads to; none for the whole vault.
-    pub fn folder(&self) -> Option<&VaultPath> {
-        self.folder.as_ref()
+    /// What it leads to; not a version.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
     }
 
     /// What it is for, how long, and how it is delivered.
@@ -341,7 +338,7 @@ impl LinkRecord {
         let content = Content {
             suite,
             id: self.id,
-            name: self.folder.as_ref().map_or("", VaultPath::name).to_owned(),
+            scope: self.scope.own(),
             terms: self.terms.as_terms(),
             tree,
             head,
@@ -384,11 +381,10 @@ impl fmt::Debug for LinkRecord {
     }
 }
 
-/// `[id, secret, lock, folder, collection id, [not after, purpose, options], filed,
-/// time]`, the lock being `[]` or `[[m, t, p], salt, key]`.
+/// `[id, secret, lock, scope, [not after, purpose, options], filed, time]`, the lock being `[]` or `[[m, t, p], salt, key]`.
 impl Record for LinkRecord {
     fn write(&self, to: &mut Writer) {
-        to.array(8)
+        to.array(7)
             .bytes(self.id.as_bytes())
             .bytes(self.secret.expose_secret());
         match &self.lock {
@@ -401,8 +397,7 @@ impl Record for LinkRecord {
                 to.bytes(&lock.salt).bytes(key.expose_secret());
             }
         }
-        to.text(crate::tree::mount_text(self.folder.as_ref()))
-            .bytes(self.collection.as_bytes());
+        self.scope.write(to);
         to.array(3)
             .uint(self.terms.not_after.unwrap_or(0))
             .text(&self.terms.purpose)
@@ -411,7 +406,7 @@ impl Record for LinkRecord {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self> {
-        from.array(8)?;
+        from.array(7)?;
         let id = LinkId(*from.fixed()?);
         let secret = from.fixed()?;
         let secret = LinkSecret::init_with(|out| *out = *secret);
@@ -426,8 +421,7 @@ impl Record for LinkRecord {
             }
             _ => return Err(Error::Tampered),
         };
-        let folder = crate::tree::read_mount(from)?;
-        let collection = CollectionId(*from.fixed()?);
+        let scope = read_scope(from)?;
         from.array(3)?;
         let not_after = from.uint()?;
         let terms = LinkTerms {
@@ -444,12 +438,20 @@ impl Record for LinkRecord {
             id,
             secret,
             lock,
-            folder,
-            collection,
+            scope,
             terms,
             filed: from.uint()?,
             time: from.uint()?,
         })
+    }
+}
+
+/// A folder's or an object's: the ledger does not hold the key of one write, so that no
+/// record of a link to it could be sealed again.
+fn read_scope(from: &mut Reader<'_>) -> Result<Scope> {
+    match Scope::read(from)? {
+        scope @ (Scope::Folder(_) | Scope::Object(_)) => Ok(scope),
+        Scope::Version(..) | Scope::Group(..) => Err(Error::Tampered),
     }
 }
 
@@ -624,13 +626,14 @@ impl Record for Body {
     }
 }
 
-/// `[suite, link id, name, terms, tree, [sequence, hash], [[path, size, url], …]]`,
+/// `[suite, link id, scope, terms, tree, [sequence, hash], [[path, size, url], …]]`,
 /// objects in ascending order of their paths.
 #[derive(Debug)]
 struct Content {
     suite: Suite,
     id: LinkId,
-    name: String,
+    /// With its own name for its path.
+    scope: Scope,
     terms: Terms,
     tree: Tree,
     head: Position,
@@ -641,8 +644,8 @@ impl Record for Content {
     fn write(&self, to: &mut Writer) {
         to.array(7)
             .uint(self.suite.number().into())
-            .bytes(self.id.as_bytes())
-            .text(&self.name);
+            .bytes(self.id.as_bytes());
+        self.scope.write(to);
         self.terms.write(to);
         self.tree.write(to);
         to.array(2)
@@ -661,9 +664,8 @@ impl Record for Content {
         from.array(7)?;
         let suite = Suite::from_number(from.uint()?)?;
         let id = LinkId(*from.fixed()?);
-        let name = from.text(1_023)?;
-        let is_name = VaultPath::parse(name).is_ok_and(|path| path.segments().count() == 1);
-        if !name.is_empty() && !is_name {
+        let scope = read_scope(from)?;
+        if scope.own() != scope {
             return Err(Error::Tampered);
         }
         let terms = Terms::read(from)?;
@@ -672,6 +674,9 @@ impl Record for Content {
             return Err(Error::Tampered);
         }
         let tree = Tree::read(from)?;
+        if !tree.is_of(&scope) {
+            return Err(Error::Tampered);
+        }
         from.array(2)?;
         let head = Position {
             sequence: from.uint()?,
@@ -693,7 +698,7 @@ impl Record for Content {
         Ok(Self {
             suite,
             id,
-            name: name.to_owned(),
+            scope,
             terms,
             tree,
             head,
@@ -714,9 +719,14 @@ impl OpenedLink {
         self.content.id
     }
 
-    /// The folder's own name; empty for a whole vault.
+    /// The own name of what it leads to; empty for a whole vault.
     pub fn name(&self) -> &str {
-        &self.content.name
+        self.content.scope.name()
+    }
+
+    /// What it leads to, with its own name for its path.
+    pub fn scope(&self) -> &Scope {
+        &self.content.scope
     }
 
     /// What it is for, and how long.
@@ -753,6 +763,9 @@ impl fmt::Debug for OpenedLink {
     }
 }
 
+#[cfg(test)]
+use crate::VaultPath;
+
 /// What somebody could put in the place of a link's record who has the link, and more.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -766,6 +779,10 @@ pub(crate) enum Forgery {
     Rights,
     HeldBack,
     NoTop,
+    /// One object's keys under the name of a folder, and the other way.
+    Kind,
+    /// With the path of what it leads to.
+    Path,
     TwoPaths,
     Suite,
     Costs,
@@ -803,6 +820,16 @@ pub(crate) fn forged(
         Some(Forgery::NoTop) => {
             tree = Tree::new(tree.top().to_owned(), tree.name_key().duplicate());
             content.tree = tree;
+        }
+        Some(Forgery::Kind) => {
+            content.scope = match content.scope {
+                Scope::Folder(Some(name)) => Scope::Object(name),
+                scope => Scope::Folder(scope.path().cloned()),
+            };
+        }
+        Some(Forgery::Path) => {
+            let path = VaultPath::parse(&format!("x/{}", content.scope.name())).unwrap();
+            content.scope = Scope::Folder(Some(path));
         }
         Some(Forgery::TwoPaths) => {
             let object = LinkObject {
@@ -844,7 +871,9 @@ mod tests {
     use super::*;
     use crate::credential::tests::STRETCHED;
     use crate::ledger::{Appended, Decision};
+    use crate::object::tests::put;
     use crate::testing::{Vault, cheap, flips, phrase};
+    use crate::{Metadata, Opener};
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -854,12 +883,24 @@ mod tests {
         Password::new(PASSWORD)
     }
 
-    fn make(vault: &mut Vault, folder: &str, password: Option<&Password>) -> LinkId {
+    fn folder(path: &str) -> Scope {
+        Scope::Folder((!path.is_empty()).then(|| VaultPath::parse(path).unwrap()))
+    }
+
+    fn object(path: &str) -> Scope {
+        Scope::Object(VaultPath::parse(path).unwrap())
+    }
+
+    fn make(vault: &mut Vault, path: &str, password: Option<&Password>) -> LinkId {
+        make_to(vault, folder(path), password)
+    }
+
+    fn make_to(vault: &mut Vault, scope: Scope, password: Option<&Password>) -> LinkId {
         let link = NewLink::make(&vault.secrets.vault(), password, cheap()).unwrap();
         let id = link.id();
         vault
             .decide(Decision::Link {
-                folder: (!folder.is_empty()).then(|| VaultPath::parse(folder).unwrap()),
+                scope,
                 link: Arc::new(link),
                 terms: LinkTerms::default(),
             })
@@ -939,6 +980,8 @@ mod tests {
             Forgery::Rights,
             Forgery::HeldBack,
             Forgery::NoTop,
+            Forgery::Kind,
+            Forgery::Path,
             Forgery::TwoPaths,
         ] {
             let error = open(&fragment, &forge(Some(forgery))).unwrap_err();
@@ -1079,6 +1122,95 @@ mod tests {
         assert_eq!(again.unwrap_err(), Error::NotFound("link"));
     }
 
+    /// A link to an object is sealed again where the collection that it lies in changes, or
+    /// becomes another, and opens the object alone.
+    #[test]
+    fn a_link_to_an_object_follows_the_keys_of_what_it_lies_in() {
+        let mut vault = Vault::make(false, &phrase(1));
+        let owed = |vault: &Vault| -> Vec<LinkId> {
+            let ledger = vault.ledger();
+            ledger.links_to_seal().map(LinkRecord::id).collect()
+        };
+        let id = vault.secrets.vault();
+        let x = make_to(&mut vault, object("a/b/x"), None);
+        assert_eq!(owed(&vault), [x], "made");
+        assert_eq!(
+            vault.ledger().tree().written().count(),
+            1,
+            "nothing is mounted"
+        );
+        let opened = |vault: &Vault| {
+            let (fragment, record) = record(vault, &x);
+            open(&fragment, &record).unwrap()
+        };
+        let reads = |vault: &Vault, opened: &OpenedLink| {
+            let (stored, _) = put(vault, "a/b/x", 7, &Metadata::default(), b"x", true);
+            let header = stored.first_chunk().unwrap();
+            let at = |path: &str| {
+                let path = VaultPath::parse(path).unwrap();
+                Opener::new(header, &id, Suite::V1, opened.tree(), &path)
+            };
+            assert!(at("a/b/x").is_err() && at("y").is_err());
+            at("x").is_ok()
+        };
+        let first = opened(&vault);
+        assert_eq!(first.scope(), &object("x"));
+        assert!(reads(&vault, &first));
+        assert!(first.tree().names(None).is_none());
+        // Beside it, and inside of what it lies in.
+        let mut others = vec![
+            make(&mut vault, "c", None),
+            make(&mut vault, "a/b/x/d", None),
+        ];
+        for other in &others {
+            assert!(!owed(&vault).contains(&x));
+            vault.decide(Decision::Withdraw(vec![*other])).unwrap();
+            assert!(!owed(&vault).contains(&x), "of another");
+        }
+        assert!(reads(&vault, &first));
+        // Mounts on the way, the nearest last, and one further up, which is too late.
+        for (folder, concerned) in [("a/b", true), ("a", false)] {
+            others.push(make(&mut vault, folder, None));
+            assert_eq!(owed(&vault).contains(&x), concerned, "{folder}");
+        }
+        assert!(!reads(&vault, &first), "under the key of the mount");
+        assert!(reads(&vault, &opened(&vault)));
+        let [.., inner, outer] = others[..] else {
+            panic!()
+        };
+        // A mount around gets new epochs, and so does all in it.
+        vault.decide(Decision::Withdraw(vec![outer])).unwrap();
+        assert!(owed(&vault).contains(&x));
+        vault.decide(Decision::Withdraw(vec![inner])).unwrap();
+        assert!(owed(&vault).contains(&x));
+        let before = opened(&vault);
+        assert!(reads(&vault, &before));
+        let a = VaultPath::parse("a").unwrap();
+        let floors = vault.ledger().tree().floors_to_raise(Some(&a));
+        vault.decide(Decision::RaiseFloors(floors)).unwrap();
+        assert!(owed(&vault).contains(&x), "a floor around");
+        // Withdrawn, it closes the nearest around it, and nothing else.
+        let epoch = |vault: &Vault, at: &str| {
+            let folder = (!at.is_empty()).then(|| VaultPath::parse(at).unwrap());
+            let ledger = vault.ledger();
+            let mounted = ledger.tree().mounted(folder.as_ref()).unwrap();
+            mounted.current().unwrap().number
+        };
+        let epochs = |vault: &Vault| ["", "a", "a/b"].map(|at| epoch(vault, at));
+        let [root, a, b] = epochs(&vault);
+        vault.decide(Decision::Withdraw(vec![x])).unwrap();
+        assert_eq!(epochs(&vault), [root, a, b + 1]);
+        assert!(!reads(&vault, &before));
+        let version = Scope::Version(VaultPath::parse("a").unwrap(), [1; 32]);
+        let link = NewLink::make(&id, None, cheap()).unwrap();
+        let refused = vault.decide(Decision::Link {
+            scope: version,
+            link: Arc::new(link),
+            terms: LinkTerms::default(),
+        });
+        assert!(matches!(refused, Err(Error::InvalidInput(_))));
+    }
+
     /// An entry that lost its number: what it made is nothing, what it withdrew is
     /// withdrawn.
     #[test]
@@ -1094,7 +1226,7 @@ mod tests {
         let made = next(
             &vault,
             Decision::Link {
-                folder: None,
+                scope: Scope::Folder(None),
                 link: Arc::new(lost),
                 terms: LinkTerms::default(),
             },
@@ -1129,7 +1261,7 @@ mod tests {
         let link = NewLink::make(&vault.secrets.vault(), None, cheap()).unwrap();
         vault
             .decide(Decision::Link {
-                folder: None,
+                scope: Scope::Folder(None),
                 link: Arc::new(link),
                 terms: LinkTerms {
                     not_after: Some(2_500),
@@ -1184,8 +1316,9 @@ mod tests {
         #[test]
         fn records_come_back_as_they_were(
             terms in terms(),
-            bytes in any::<[[u8; 32]; 4]>(),
+            bytes in any::<[[u8; 32]; 3]>(),
             locked in any::<bool>(),
+            single in any::<bool>(),
             filed in any::<u64>(),
         ) {
             let params = cheap();
@@ -1194,8 +1327,7 @@ mod tests {
                 id: LinkId([bytes[1][0]; 16]),
                 secret: LinkSecret::init_with(|out| *out = bytes[1]),
                 lock: locked.then(|| (lock, LinkKey::init_with(|out| *out = bytes[2]))),
-                folder: Some(VaultPath::parse("a/b").unwrap()),
-                collection: CollectionId([bytes[3][0]; 16]),
+                scope: if single { object("a/b") } else { folder(["", "a/b"][usize::from(locked)]) },
                 terms,
                 filed,
                 time: filed ^ 1,

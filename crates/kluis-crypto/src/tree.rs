@@ -567,6 +567,13 @@ impl Tree {
         Ok(())
     }
 
+    /// Where writers keep to a lease, and to how many seconds: folders from the top of
+    /// the tree down.
+    pub fn leases(&self) -> impl Iterator<Item = (Option<&VaultPath>, u32)> {
+        self.written()
+            .filter_map(|collection| Some((collection.mount.as_ref(), collection.lease?)))
+    }
+
     /// Whether new objects at this path are padded.
     ///
     /// # Errors

@@ -5,10 +5,10 @@ use crate::backend::stored;
 use crate::clock::now;
 use crate::control::HEADER;
 use crate::link::Linked;
-use crate::{Error, Received, Result};
+use crate::{Error, Received, Result, Writer};
 use kluis_crypto::{
-    Accepted, FolderNames, Header, Identity, Ledger, Position, Share, SlotId, StoredPath, Suite,
-    Tree, VaultId, VaultPath, VaultSecrets,
+    Accepted, Card, FolderNames, Header, Identity, Ledger, Position, Share, SlotId, StoredPath,
+    Suite, Tree, Trust, VaultId, VaultPath, VaultSecrets,
 };
 use object_store::path::Path;
 use std::collections::BTreeMap;
@@ -176,13 +176,58 @@ impl Control {
     }
 
     /// When the newest entry was written.
-    fn written(&self) -> u64 {
+    pub(crate) fn written(&self) -> u64 {
         match &self.access {
             Access::Owner(owner) => owner.ledger.written(),
             Access::Member(member) => member.written,
             // Nobody writes by a link.
             Access::Link(_) => 0,
         }
+    }
+
+    /// Whose key it is that has signed an object, as far as is known here.
+    pub(crate) fn writer(&self, key: &[u8; 32]) -> Writer {
+        let known = |name: Option<&str>, card: &Card| Writer {
+            key: *key,
+            own: false,
+            name: name.map(str::to_owned),
+            fingerprint: Some(card.fingerprint()),
+        };
+        let own = |identity: &Identity| {
+            let card = Some(identity.card()).filter(|card| card.signing_key() == key)?;
+            Some(Writer {
+                own: true,
+                ..known(None, card)
+            })
+        };
+        let found = match &self.access {
+            Access::Owner(owner) => own(owner.secrets.identity()).or_else(|| {
+                let contacts = owner.ledger.contacts();
+                let contacts = contacts.filter(|contact| contact.card().signing_key() == key);
+                // One that was verified, before others.
+                let contact = contacts.min_by_key(|c| c.trust() != Trust::Verified);
+                // Who was forgotten, or has another card now, may still have access.
+                let mut grants = owner.ledger.grants();
+                contact
+                    .map(|contact| known(Some(contact.name()), contact.card()))
+                    .or_else(|| {
+                        let grant = grants.find(|grant| grant.card().signing_key() == key)?;
+                        Some(known(Some(grant.to()), grant.card()))
+                    })
+            }),
+            Access::Member(member) => own(&member.identity).or_else(|| {
+                let mut grantors = member.shares.values().map(Share::grantor);
+                let card = grantors.find(|card| card.signing_key() == key)?;
+                Some(known(None, card))
+            }),
+            Access::Link(_) => None,
+        };
+        found.unwrap_or(Writer {
+            key: *key,
+            own: false,
+            name: None,
+            fingerprint: None,
+        })
     }
 
     /// Where an object is that will be written by who may still go on.
@@ -317,17 +362,20 @@ impl Control {
 
     /// The single objects that are shared now, at the top of the vault: name and place.
     pub(crate) fn objects(&self) -> impl Iterator<Item = (&str, Path)> {
-        let shares = match &self.access {
-            Access::Owner(_) | Access::Link(_) => None,
-            Access::Member(member) => Some(&member.shares),
+        let (shares, linked) = match &self.access {
+            Access::Owner(_) => (None, None),
+            Access::Member(member) => (Some(&member.shares), None),
+            Access::Link(linked) => (None, Some(linked)),
         };
         let shares = shares.into_iter().flatten();
+        let shares = shares.map(|(name, share)| (Some(name.as_str()), share.terms(), share.tree()));
+        let linked = linked.into_iter();
+        let linked = linked.map(|linked| (None, linked.opened.terms(), linked.opened.tree()));
         let now = now();
-        shares.filter_map(move |(name, share)| {
-            let tree = share.tree();
-            tree.object()?;
-            share.terms().check_time(now).ok()?;
-            Some((name.as_str(), stored(tree.top())))
+        shares.chain(linked).filter_map(move |(name, terms, tree)| {
+            let own = tree.object()?.as_str();
+            terms.check_time(now).ok()?;
+            Some((name.unwrap_or(own), stored(tree.top())))
         })
     }
 }

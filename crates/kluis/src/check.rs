@@ -176,7 +176,7 @@ impl Vault {
     async fn check_header(&self, text: &str) -> Result<u64> {
         let found = Found::open(self, text, 0).await?;
         let length = found.content_length(self).await?;
-        found.info(length)?;
+        found.info(self, length)?;
         // The length is the store's word until the end was read.
         found.read_end(self).await?;
         Ok(length)

@@ -84,13 +84,13 @@ pub use kluis_crypto::{
 };
 pub use link::{FoundLink, Link, LinkInfo, LinkOptions, MadeLink, OpenLink, Signer};
 pub use list::{Listing, Unlisted};
-pub use object::{ObjectInfo, PutOptions};
+pub use object::{ObjectInfo, PutOptions, Writer};
 pub use object_store;
 pub use pin::LedgerPin;
 pub use read::Object;
 pub use reencrypt::{Receipt, Reencrypted};
 pub use sharing::{
-    AccessPeriod, AccessStatement, Grant, Granted, GroupInfo, GroupMember, Invitation, Kind,
+    AccessPeriod, AccessStatement, Grant, Granted, GroupInfo, GroupMember, Invitation, Kind, Lease,
     LinkPeriod, Prefixes, Received, Revoked,
 };
 pub use vault::{AddedSlot, FoundVault, SlotInfo, Vault, VaultOptions};

@@ -1,5 +1,5 @@
-//! Links: a URL that gives whoever has it a folder to read (docs/FORMAT.md,
-//! section 13).
+//! Links: a URL that gives whoever has it a folder or an object to read
+//! (docs/FORMAT.md, section 13).
 
 use crate::access::{Access, Control, path};
 use crate::backend::{Backend, stored};
@@ -7,12 +7,12 @@ use crate::clock::{from_micros, now};
 use crate::control::{self, LINK};
 use crate::device::blocking;
 use crate::vault::{Vault, VaultOptions};
-use crate::{Address, Error, Result};
+use crate::{Address, Error, Kind, Result, Revoked};
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use kluis_crypto::{
     Decision, KdfCeiling, KdfParams, LinkFragment, LinkId, LinkObject, LinkRecord, LinkTerms,
-    NewLink, OpenedLink, Password, SealedLink, Terms, VaultId,
+    NewLink, OpenedLink, Password, Scope, SealedLink, Terms, VaultId,
 };
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -261,8 +261,10 @@ pub struct MadeLink {
 pub struct LinkInfo {
     /// Names the link.
     pub id: LinkId,
-    /// The folder; none for the whole vault.
-    pub folder: Option<String>,
+    /// Where it leads; none for the whole vault.
+    pub path: Option<String>,
+    /// To what.
+    pub kind: Kind,
     /// What it is for, how long, and how it is delivered.
     pub terms: LinkTerms,
     /// Whether it takes a password beside.
@@ -277,7 +279,8 @@ impl LinkInfo {
     pub(crate) fn of(record: &LinkRecord) -> Self {
         Self {
             id: record.id(),
-            folder: record.folder().map(|folder| folder.as_str().to_owned()),
+            path: record.scope().path().map(|path| path.as_str().to_owned()),
+            kind: Kind::of(record.scope()),
             terms: record.terms().clone(),
             has_password: record.has_password(),
             made: from_micros(record.time()),
@@ -292,8 +295,11 @@ impl LinkInfo {
 pub struct OpenLink {
     /// Names the link, for its owner too.
     pub id: LinkId,
-    /// The folder's own name; empty for a whole vault.
+    /// The own name of the folder, whose content lies at the top of the vault as it is
+    /// open here, or of the object, which lies there; empty for a whole vault.
     pub name: String,
+    /// What it leads to.
+    pub kind: Kind,
     /// What it is for, and how long.
     pub terms: Terms,
     /// The objects that the store delivers by URLs that it signed. They are as good as
@@ -399,6 +405,25 @@ impl Vault {
     /// [`revoke_link`](Self::revoke_link).
     pub async fn link(&self, folder: Option<&str>, options: LinkOptions) -> Result<MadeLink> {
         let folder = folder.map(path).transpose()?;
+        self.link_to(Scope::Folder(folder), options).await
+    }
+
+    /// Makes a link to one object: whoever has its URL reads what it is, and what is
+    /// written in its place later, and nothing else. The object stays where it is, under the
+    /// keys of its folder, and withdrawing the link closes the epoch of what it lies in.
+    ///
+    /// # Errors
+    /// As [`link`](Self::link); `NotFound` where a URL is to be signed for what is not there.
+    ///
+    /// # Security
+    /// As [`link`](Self::link). It leads to this place in the vault: an object that is
+    /// moved is another one.
+    pub async fn link_object(&self, object: &str, options: LinkOptions) -> Result<MadeLink> {
+        let scope = Scope::Object(path(object)?);
+        self.link_to(scope, options).await
+    }
+
+    async fn link_to(&self, scope: Scope, options: LinkOptions) -> Result<MadeLink> {
         let until = options.expires.map(|after| {
             let after = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
             now().saturating_add(after)
@@ -414,13 +439,16 @@ impl Vault {
                 let stored = {
                     let control = self.control()?;
                     let tree = control.owner()?.ledger.tree();
-                    let stored = folder.as_ref().map(|folder| tree.store_path(folder));
+                    let stored = scope.path().map(|path| tree.store_path(path));
                     match stored.transpose().map_err(|e| Error::core(e, LINK))? {
                         Some(stored) => stored.path,
                         None => tree.top().to_owned(),
                     }
                 };
-                self.sign_all(&**signer, &stored, expires).await?
+                match &scope {
+                    Scope::Folder(_) => self.sign_all(&**signer, &stored, expires).await?,
+                    scope => vec![self.sign_one(&**signer, scope, &stored, expires).await?],
+                }
             }
             _ => Vec::new(),
         };
@@ -444,7 +472,7 @@ impl Vault {
             presigned: matches!(options.delivery, Delivery::Signed(_)),
         };
         let decision = Decision::Link {
-            folder,
+            scope,
             link: made,
             terms,
         };
@@ -455,6 +483,23 @@ impl Vault {
             link: Link { url, fragment },
             until: until.map(from_micros),
             objects: count,
+        })
+    }
+
+    /// A URL for the object that is stored here.
+    async fn sign_one(
+        &self,
+        signer: &dyn Signer,
+        scope: &Scope,
+        at: &str,
+        expires: Duration,
+    ) -> Result<LinkObject> {
+        let text = scope.path().map_or("", |path| path.as_str());
+        let meta = self.backend().head(&stored(at), text).await?;
+        Ok(LinkObject {
+            url: sign(signer, &stored(at), expires).await?.into(),
+            path: at.to_owned(),
+            size: meta.size,
         })
     }
 
@@ -497,8 +542,8 @@ impl Vault {
         Ok(links)
     }
 
-    /// Withdraws a link: its record is removed, and the folder gets new keys, which go to
-    /// all others who have access. Nothing that is written from then on, by whoever knows
+    /// Withdraws a link: its record is removed, and the folder, or what the object lies in,
+    /// gets new keys, which go to all others who have access. Nothing that is written from then on, by whoever knows
     /// of it, is readable with the link.
     ///
     /// What this is not: what was written before stays readable to whoever has opened
@@ -507,12 +552,17 @@ impl Vault {
     ///
     /// # Errors
     /// `NotFound`; `Conflict`; those of the store.
-    pub async fn revoke_link(&self, id: &LinkId) -> Result<()> {
-        self.decide(Decision::Withdraw(vec![*id])).await.map(drop)
+    pub async fn revoke_link(&self, id: &LinkId) -> Result<Revoked> {
+        let (control, _) = self.decide(Decision::Withdraw(vec![*id])).await?;
+        Ok(Revoked {
+            pin: self.pin_of(&control),
+            // Whoever had it is nobody by name.
+            remaining: Vec::new(),
+        })
     }
 
-    /// Opens what a link leads to: its folder's content, at the top of a vault that is
-    /// read alone.
+    /// Opens what a link leads to: its folder's content, or its object under its own name,
+    /// at the top of a vault that is read alone.
     ///
     /// The ledger is not read: what the owner has decided since is known as far as the
     /// link's record tells, which he writes again with every change of keys.
@@ -545,6 +595,7 @@ impl Vault {
         Ok(Some(OpenLink {
             id: opened.id(),
             name: opened.name().to_owned(),
+            kind: Kind::of(opened.scope()),
             terms: opened.terms().clone(),
             objects: opened.objects().to_vec(),
         }))

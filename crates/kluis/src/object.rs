@@ -3,7 +3,7 @@
 use crate::clock::{from_micros, to_micros};
 use crate::{Error, Result};
 use data_encoding::BASE64URL_NOPAD;
-use kluis_crypto::{Metadata, Mtime};
+use kluis_crypto::{Fingerprint, Metadata, Mtime};
 use object_store::{Attribute, Attributes, ObjectMeta, PutMode};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -51,6 +51,26 @@ pub struct ObjectInfo {
     pub closed: bool,
     /// Bytes in the store.
     pub stored_size: u64,
+    /// Who wrote it: in a signed vault whoever's signature it bears, else nobody knows.
+    pub writer: Option<Writer>,
+}
+
+/// Who signed an object of a signed vault: one of those whom the ledger lists for its
+/// epoch. Whose key it is, is said as far as whoever has opened the vault knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Writer {
+    /// The Ed25519 key.
+    pub key: [u8; 32],
+    /// Whether it is that of the identity by which the vault is open: for its owner, and
+    /// on the owner's devices, of the vault's own.
+    pub own: bool,
+    /// The name of a contact with this key, or of whom a grant in force was given to; the
+    /// owner's alone to see. It may hold any character but controls.
+    pub name: Option<String>,
+    /// The fingerprint of the card with this key, if it is one's own, a contact's, a
+    /// grantee's, or of who shared what this vault was opened by.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 const KLUIS: Attribute = Attribute::Metadata(std::borrow::Cow::Borrowed("kluis"));
@@ -155,6 +175,7 @@ pub(crate) fn info(
     stored_size: u64,
     opener: &kluis_crypto::Opener,
     metadata: Metadata,
+    writer: Option<Writer>,
 ) -> ObjectInfo {
     ObjectInfo {
         meta,
@@ -165,6 +186,7 @@ pub(crate) fn info(
         epoch: opener.epoch(),
         closed: opener.is_closed(),
         stored_size,
+        writer,
     }
 }
 

@@ -192,7 +192,7 @@ impl Vault {
     async fn head_once(&self, text: &str) -> Result<ObjectInfo> {
         let found = Found::open(self, text, 0).await?;
         let length = found.content_length(self).await?;
-        found.info(length)
+        found.info(self, length)
     }
 
     /// The header of an object, checked.
@@ -226,7 +226,7 @@ impl Vault {
         let found = Found::open(self, text, near).await?;
         let length = found.content_length(self).await?;
         let range = resolve(range, length, &found, self).await?;
-        let info = found.info(length)?;
+        let info = found.info(self, length)?;
         let stream = found
             .stream(self, range.clone(), range.end == length)
             .await?;
@@ -280,7 +280,7 @@ impl Vault {
         };
         found.verify(self).await?;
         let length = found.content_length(self).await?;
-        let info = found.info(length)?;
+        let info = found.info(self, length)?;
         // Its last chunk is in the first unit, and nothing of that is given out before.
         if layout.plaintext_length() >= UNIT_CHUNKS * CHUNK_LENGTH as u64 {
             match &source {
@@ -470,7 +470,7 @@ impl Found {
         Ok(length)
     }
 
-    pub(crate) fn info(&self, length: u64) -> Result<ObjectInfo> {
+    pub(crate) fn info(&self, vault: &Vault, length: u64) -> Result<ObjectInfo> {
         let metadata = self
             .opener
             .metadata(object::sealed_outside(&self.attributes).as_deref())
@@ -482,7 +482,12 @@ impl Found {
             size: length,
             ..self.meta.clone()
         };
-        Ok(object::info(meta, self.meta.size, &self.opener, metadata))
+        let writer = match &self.tail {
+            Some(tail) => Some(vault.control()?.writer(&tail.writer())),
+            None => None,
+        };
+        let (size, opener) = (self.meta.size, &self.opener);
+        Ok(object::info(meta, size, opener, metadata, writer))
     }
 
     /// Stored bytes, of the same write as the header.

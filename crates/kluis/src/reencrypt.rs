@@ -9,7 +9,7 @@ use crate::vault::Vault;
 use crate::{Error, ObjectInfo, PutOptions, Result};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
-use kluis_crypto::{Decision, LinkId, LinkRecord};
+use kluis_crypto::{Decision, LinkId, LinkRecord, Scope};
 use object_store::path::Path;
 use object_store::{ObjectMeta, PutMode, UpdateVersion};
 use std::io;
@@ -139,10 +139,13 @@ impl Vault {
         let control = self.refresh().await?;
         let ledger = control.head().sequence;
         let at = folder.map(path).transpose()?;
-        let meets = |link: &&LinkRecord| match (link.folder(), &at) {
+        let meets = |link: &&LinkRecord| match (link.scope().path(), &at) {
             (None, _) | (_, None) => true,
-            (Some(link), Some(at)) => {
-                link == at || link.below(Some(at)).is_some() || at.below(Some(link)).is_some()
+            (Some(to), Some(at)) => {
+                let is_folder = matches!(link.scope(), Scope::Folder(_));
+                to == at
+                    || to.below(Some(at)).is_some()
+                    || is_folder && at.below(Some(to)).is_some()
             }
         };
         // Others than the owner are not told of links.

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use kluis_crypto::{
     Accepted, Card, Contact, Decision, Entry, Fingerprint, GrantFile, GrantId, GrantRecord, Group,
-    Identity, IdentitySuite, Ledger, LetterName, Position, Recipient, Scope, Share, Terms, VaultId,
-    VaultPath, bundle_path,
+    Identity, IdentitySuite, Ledger, LetterName, Position, Recipient, Scope, Share, Terms, Tree,
+    VaultId, VaultPath, bundle_path,
 };
 use object_store::ObjectStore;
 use std::collections::{BTreeMap, BTreeSet};
@@ -199,7 +199,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn of(scope: &Scope) -> Self {
+    pub(crate) fn of(scope: &Scope) -> Self {
         match scope {
             Scope::Folder(_) => Self::Folder,
             Scope::Object(_) => Self::Object,
@@ -404,6 +404,19 @@ impl Received {
             ended,
         }
     }
+}
+
+/// How long writers go on without a newer entry of the ledger: see
+/// [`Vault::set_lease`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lease {
+    /// The folder, or one object that was shared; none for the whole vault.
+    pub path: Option<String>,
+    /// How long.
+    pub length: Duration,
+    /// Until when they go on by the entry that is the newest here.
+    pub ends: SystemTime,
 }
 
 /// What taking access back came to, beside the [receipt](Vault::receipt).
@@ -725,6 +738,40 @@ impl Vault {
             .map(drop)
     }
 
+    /// The leases that writers keep to: the owner sees all of them, others those of what was
+    /// shared with them.
+    ///
+    /// # Errors
+    /// `AccessDenied` if the vault is locked.
+    pub fn leases(&self) -> Result<Vec<Lease>> {
+        let control = self.control()?;
+        let written = from_micros(control.written());
+        let of = |top: Option<&str>, tree: &Tree| -> Vec<Lease> {
+            let leases = tree.leases().map(|(mount, seconds)| {
+                let length = Duration::from_secs(seconds.into());
+                let mount = mount.map(VaultPath::as_str);
+                let path: Vec<_> = top.into_iter().chain(mount).collect();
+                Lease {
+                    path: Some(path.join("/")).filter(|path| !path.is_empty()),
+                    length,
+                    ends: written.checked_add(length).unwrap_or(written),
+                }
+            });
+            leases.collect()
+        };
+        Ok(match &control.access {
+            Access::Owner(owner) => of(None, owner.ledger.tree()),
+            Access::Member(member) => {
+                let shares = member.shares.iter();
+                shares
+                    .flat_map(|(name, share)| of(Some(name), share.tree()))
+                    .collect()
+            }
+            // Nobody writes by a link.
+            Access::Link(_) => Vec::new(),
+        })
+    }
+
     /// The grants in force, in the order in which they were given.
     ///
     /// # Errors
@@ -803,7 +850,7 @@ impl Vault {
         let links = history
             .links
             .iter()
-            .filter(|period| is_in(period.link.folder()))
+            .filter(|period| reaches(period.link.scope()))
             .map(|period| LinkPeriod {
                 link: LinkInfo::of(&period.link),
                 ended: period.ended.map(|(_, time)| from_micros(time)),
@@ -828,6 +875,18 @@ impl Vault {
         })
     }
 
+    /// Whether these grants, and memberships in groups, can be [taken back](Self::revoke)
+    /// without others. Who has a [link](Self::links) is not known, and is no reason.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the same people keep access by another grant, or by a group, which
+    /// it names; otherwise as [`card`](Self::card).
+    pub fn check_revoke(&self, grants: &[GrantId]) -> Result<()> {
+        let control = self.control()?;
+        let checked = control.owner()?.ledger.check_revoke(grants);
+        checked.map_err(|error| Error::core(error, LEDGER))
+    }
+
     /// Takes grants back, and memberships in groups: all in one entry, which opens new
     /// epochs for the folders that they reached, gives the new keys to all who remain, and is either made
     /// or not. Nothing that is written from then on, by whoever knows of it, is
@@ -840,7 +899,8 @@ impl Vault {
     ///
     /// # Errors
     /// `NotFound`; `InvalidInput` where the same person keeps access by another grant
-    /// on the same or on a folder around it, or by a group; `Conflict`; those of the store.
+    /// on the same or on a folder around it, or by a group, which it names; `Conflict`; those
+    /// of the store.
     pub async fn revoke(&self, grants: &[GrantId]) -> Result<Revoked> {
         let held = |control: &Control| {
             let ledger = &control.owner()?.ledger;

@@ -1,7 +1,7 @@
 //! `access`: who can read or write a path, and who could.
 
 use super::identity::suite_name;
-use super::sharing::{given_path, kind_name, rights, time, written};
+use super::sharing::{given_path, kind_name, mark, rights, time, written};
 use crate::address::VaultPath;
 use crate::args::Access;
 use crate::exit::{Failure, Result};
@@ -158,7 +158,11 @@ fn link_row(period: &LinkPeriod) -> [String; 15] {
         ANYBODY.to_owned(),
         String::new(),
         "link".to_owned(),
-        format!(":{}", link.folder.as_deref().unwrap_or_default()),
+        format!(
+            ":{}{}",
+            link.path.as_deref().unwrap_or_default(),
+            mark(link.kind)
+        ),
         "read".to_owned(),
         at(Some(period.span().0)),
         link.terms.not_after.and_then(written).unwrap_or_default(),
@@ -182,7 +186,7 @@ fn link_message(period: &LinkPeriod) -> AccessMessage<'_> {
         fingerprint: String::new(),
         suite: "",
         kind: "link",
-        path: link.folder.as_deref().unwrap_or_default(),
+        path: link.path.as_deref().unwrap_or_default(),
         write: false,
         past: true,
         from: rfc3339(period.span().0),

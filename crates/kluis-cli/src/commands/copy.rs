@@ -135,6 +135,59 @@ struct Plan<'a> {
     dry_run: bool,
 }
 
+/// What a local destination means.
+pub(super) struct Target {
+    folder: PathBuf,
+    /// The name in it; empty for what becomes the folder.
+    name: String,
+}
+
+impl Target {
+    /// Whether a file keeps its name in it.
+    pub(super) fn is_folder(path: &Path) -> bool {
+        path.as_os_str().as_bytes().ends_with(b"/") || path.is_dir()
+    }
+
+    pub(super) fn of_folder(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            name: String::new(),
+        }
+    }
+
+    /// A file of this path, or in this folder of a name that it keeps.
+    pub(super) fn of_file(path: &Path, keeps: Option<&str>) -> Result<Self> {
+        if let Some(name) = keeps {
+            return Ok(Self {
+                folder: path.to_owned(),
+                name: name.to_owned(),
+            });
+        }
+        let name = path.file_name().and_then(OsStr::to_str).ok_or_else(|| {
+            Failure::usage("the destination's name is not UTF-8", "choose another name")
+                .at(path.display().to_string())
+        })?;
+        Ok(Self {
+            folder: path.parent().unwrap_or(Path::new("")).to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    /// A dry run makes no folder, and one that is not there holds nothing.
+    pub(super) fn open(self, dry_run: bool) -> Result<To> {
+        let folder = &self.folder;
+        let missing = dry_run && !folder.as_os_str().is_empty() && !folder.exists();
+        Ok(To::Local {
+            folder: if missing {
+                Folder::missing(folder)
+            } else {
+                Folder::open(folder, !dry_run)?
+            },
+            path: self.name,
+        })
+    }
+}
+
 /// Where copies go.
 enum Destination {
     Local { path: PathBuf, into: bool },
@@ -160,7 +213,7 @@ impl Plan<'_> {
         let several = sources.len() > 1;
         let into = match destination {
             Place::Vault(path) => path.as_folder,
-            Place::Local(path) => path.as_os_str().as_bytes().ends_with(b"/") || path.is_dir(),
+            Place::Local(path) => Target::is_folder(path),
             Place::Stdio => false,
         };
         if several && !into {
@@ -319,32 +372,12 @@ impl Plan<'_> {
             }
             Destination::Local { path: target, into } => {
                 let keeps_name = if itself { *into } else { several };
-                let (folder, below) = match (itself, keeps_name) {
-                    (true, false) => {
-                        let name = target.file_name().and_then(OsStr::to_str).ok_or_else(|| {
-                            Failure::usage(
-                                "the destination's name is not UTF-8",
-                                "choose another name",
-                            )
-                            .at(target.display().to_string())
-                        })?;
-                        let parent = target.parent().unwrap_or(Path::new(""));
-                        (parent.to_owned(), name.to_owned())
-                    }
-                    (_, true) => (target.clone(), last()?.to_owned()),
-                    (false, false) => (target.clone(), String::new()),
+                let target = match (itself, keeps_name) {
+                    (true, false) => Target::of_file(target, None)?,
+                    (_, true) => Target::of_file(target, Some(last()?))?,
+                    (false, false) => Target::of_folder(target.clone()),
                 };
-                // A dry run makes no folder, and one that is not there holds nothing.
-                let missing = self.dry_run && !folder.as_os_str().is_empty() && !folder.exists();
-                let folder = if missing {
-                    Folder::missing(&folder)
-                } else {
-                    Folder::open(&folder, !self.dry_run)?
-                };
-                To::Local {
-                    folder,
-                    path: below,
-                }
+                target.open(self.dry_run)?
             }
         };
         Ok(Some(Job {

@@ -1,15 +1,17 @@
 //! `link` and `get`.
 
+use super::copy::{Target, base};
+use super::read::to_stdout;
+use super::sharing::{Ending, kind_name, mark};
 use crate::address::VaultPath;
-use crate::args::{Get, LinkVerb};
+use crate::args::{Get, LinkVerb, TakingBack};
 use crate::exit::{Exit, Failure, Result};
 use crate::json::LinkMessage;
-use crate::local::Folder;
 use crate::secrets::{self, Secret};
 use crate::session::{Opened, Session};
 use crate::store::{SignedStore, Store};
 use crate::terminal::{Message, Output, confirm, rfc3339};
-use crate::transfer::{From, InVault, Job, To, Transfer, Walk};
+use crate::transfer::{From, InVault, Job, Transfer, Walk};
 use futures_util::StreamExt;
 use kluis::object_store::path::Path as StorePath;
 use kluis::{Address, FoundLink, KdfParams, Kind, Link, LinkInfo, LinkOptions, Password};
@@ -38,12 +40,7 @@ pub(super) async fn link(session: &Session, verb: LinkVerb) -> Result<()> {
             let expires = expires.as_deref().map(duration).transpose()?;
             session.target(&path).await?;
             let opened = session.open_for(&path).await?;
-            if super::sharing::kind_of(session, &opened, &path, false).await? == Kind::Object {
-                let message = "it is an object, and links are to folders";
-                let hint =
-                    "make a link to the folder that it is in, or move it into one of its own";
-                return Err(Failure::usage(message, hint).at(path.to_string()));
-            }
+            let kind = super::sharing::kind_of(session, &opened, &path, false).await?;
             if path.is_root() {
                 let line = "this gives everything in the vault, now and later, to whoever will have the URL";
                 session.terminal.before_asking(line, yes);
@@ -56,6 +53,7 @@ pub(super) async fn link(session: &Session, verb: LinkVerb) -> Result<()> {
             };
             let wanted = Wanted {
                 path,
+                kind,
                 password,
                 expires,
                 purpose,
@@ -64,12 +62,13 @@ pub(super) async fn link(session: &Session, verb: LinkVerb) -> Result<()> {
             create(session, &opened, wanted).await
         }
         LinkVerb::List => list(session).await,
-        LinkVerb::Revoke { id, yes } => revoke(session, &id, yes).await,
+        LinkVerb::Revoke { id, taking } => revoke(session, &id, &taking).await,
     }
 }
 
 struct Wanted {
     path: VaultPath,
+    kind: Kind,
     password: Option<Zeroizing<String>>,
     expires: Option<Duration>,
     purpose: String,
@@ -95,7 +94,10 @@ async fn create(session: &Session, opened: &Opened, wanted: Wanted) -> Result<()
         options = options.password(Password::new(password), KdfParams::default());
     }
     let path = &wanted.path;
-    let made = opened.vault.link(path.prefix(), options).await;
+    let made = match wanted.kind {
+        Kind::Object => opened.vault.link_object(&path.path, options).await,
+        _ => opened.vault.link(path.prefix(), options).await,
+    };
     let made = made.map_err(|e| Failure::from(e).at(path.to_string()))?;
     let url = made.link.expose();
     let mut out = Output::new();
@@ -116,14 +118,22 @@ async fn create(session: &Session, opened: &Opened, wanted: Wanted) -> Result<()
     out.finish()?;
     let terminal = &session.terminal;
     terminal.note(&format!(
-        "linked {path}; link {}; whoever has this URL{} can read, and hand it on; hint: give it on a way that only they read",
+        "linked {path}{}; link {}; whoever has this URL{} can read, and hand it on; hint: give it on a way that only they read",
+        mark(wanted.kind),
         made.id,
         if wanted.password.is_some() { " and its password" } else { "" },
     ));
     match (&signer, &until) {
         (Some(_), until) => terminal.note(&format!(
-            "server-enforced: the store delivers the {} that are there now, to whoever has the URL and without an account, until {}",
-            crate::transfer::plural(made.objects as u64, "object"),
+            "server-enforced: the store delivers {}, to whoever has the URL and without an account, until {}",
+            match wanted.kind {
+                // Its URL is of its place.
+                Kind::Object => "what lies there".to_owned(),
+                _ => format!(
+                    "the {} that are there now",
+                    crate::transfer::plural(made.objects as u64, "object")
+                ),
+            },
             until.as_deref().unwrap_or("-"),
         )),
         (None, until) => {
@@ -143,7 +153,7 @@ async fn create(session: &Session, opened: &Opened, wanted: Wanted) -> Result<()
 }
 
 /// `90s`, `30m`, `12h`, `7d`.
-fn duration(text: &str) -> Result<Duration> {
+pub(super) fn duration(text: &str) -> Result<Duration> {
     let wrong = || {
         Failure::usage(
             format!("{text} is not a time from now"),
@@ -177,7 +187,8 @@ fn message<'a>(
     LinkMessage {
         state,
         id: info.id.to_string(),
-        path: info.folder.as_deref().unwrap_or_default(),
+        path: info.path.as_deref().unwrap_or_default(),
+        kind: kind_name(info.kind),
         url,
         until: until(info),
         presigned: info.terms.presigned,
@@ -196,10 +207,11 @@ fn until(info: &LinkInfo) -> Option<String> {
 /// One link in one line.
 fn text(info: &LinkInfo) -> String {
     let mut line = format!(
-        "{} {} :{}",
+        "{} {} :{}{}",
         info.id,
         rfc3339(info.made).as_deref().unwrap_or("-"),
-        info.folder.as_deref().unwrap_or_default()
+        info.path.as_deref().unwrap_or_default(),
+        mark(info.kind)
     );
     if let Some(until) = until(info) {
         line.push_str(&format!(", until {until}"));
@@ -232,7 +244,7 @@ fn line(session: &Session, out: &mut Output, info: &LinkInfo, state: &str) -> Re
     out.line(&text(info))
 }
 
-async fn revoke(session: &Session, id: &str, yes: bool) -> Result<()> {
+async fn revoke(session: &Session, id: &str, taking: &TakingBack) -> Result<()> {
     let opened = session.open_default().await?;
     let links = opened.vault.links()?;
     let mut matching = links.iter().filter(|l| l.id.to_string().starts_with(id));
@@ -252,27 +264,41 @@ async fn revoke(session: &Session, id: &str, yes: bool) -> Result<()> {
         }
     };
     let what = format!("withdraws {}", text(info));
-    session.terminal.before_asking(&what, yes);
-    let folder = info.folder.as_deref().unwrap_or_default();
-    confirm(&format!("withdraw the link to :{folder}"), yes).await?;
-    opened.vault.revoke_link(&info.id).await?;
-    let mut out = Output::new();
+    session.terminal.before_asking(&what, taking.yes);
+    let ending = Ending {
+        places: vec![(info.path.as_deref(), info.kind)],
+        taking,
+    };
+    ending.announce(
+        session,
+        &opened,
+        opened.vault.grants()?.iter(),
+        Some(info.id),
+    )?;
+    let path = info.path.as_deref().unwrap_or_default();
+    confirm(&format!("withdraw the link to :{path}"), taking.yes).await?;
+    let revoked = opened.vault.revoke_link(&info.id).await?;
     if session.terminal.json() {
+        let mut out = Output::new();
         line(session, &mut out, info, "withdrawn")?;
+        out.finish()?;
     }
-    out.finish()?;
-    session.terminal.note(
-        "withdrawn: what is written from now on, by clients that know of it, is out of reach; what was written before stays readable to whoever has opened the link and gets at the bytes, until it is written again: `kluis reencrypt`",
-    );
+    let mut notes = vec![
+        "withdrawn: what is written from now on, by clients that know of it, is out of reach; what was written before stays readable to whoever has opened the link and gets at the bytes, until it is written again; hint: give the pin above to programs that keep no state",
+    ];
     if info.terms.presigned {
-        session.terminal.note(
+        notes.push(
             "the store goes on to deliver what it signed, until that time is over; what is written again, it delivers sealed with keys that the link does not give",
         );
     }
-    Ok(())
+    ending.done(session, &opened, &revoked, &notes).await
 }
 
 pub(super) async fn get(session: &Session, args: Get) -> Result<()> {
+    let to_pipe = args.destination.as_deref() == Some(OsStr::new("-"));
+    if to_pipe {
+        session.terminal.stdout_is_content();
+    }
     let link = read_link(&args.url)?;
     let (store, address, signed) = open_store(&link)?;
     let found = FoundLink::find(store.objects.clone(), &link).await;
@@ -289,59 +315,86 @@ pub(super) async fn get(session: &Session, args: Get) -> Result<()> {
     };
     let password = password.as_ref().map(Password::new);
     let vault = found.open(password).await.map_err(as_reader)?;
-    let opened = vault.opened_link()?;
-    let opened = opened.ok_or_else(|| Failure::usage("this is no link", "copy all of it"))?;
+    let link = vault.opened_link()?;
+    let link = link.ok_or_else(|| Failure::usage("this is no link", "copy all of it"))?;
     if let Some(signed) = signed {
-        signed.add(&opened.objects).map_err(|error| {
+        signed.add(&link.objects).map_err(|error| {
             let hint = "do not use it; ask whoever gave it to you";
             Failure::new(Exit::NotAsWritten, "tampered", error.to_string(), hint)
         })?;
     }
-    let name = match &*opened.name {
+    let name = match &*link.name {
         "" => "vault",
         name => name,
     };
-    // In somebody's home a hidden folder is where programs look for what they obey, and
-    // whoever made the link chose its name.
-    if args.destination.is_none() && name.starts_with('.') {
+    let is_object = link.kind == Kind::Object;
+    if to_pipe && !is_object {
+        let hint = "name a folder for it to go to";
         return Err(Failure::usage(
-            format!("the link's own name, {name:?}, is that of a hidden folder"),
+            "it leads to a folder, and `-` takes one object",
+            hint,
+        ));
+    }
+    // In somebody's home a hidden folder or file is where programs look for what they
+    // obey, and whoever made the link chose its name.
+    let keeps_name = match &args.destination {
+        None => true,
+        Some(to) => is_object && Target::is_folder(Path::new(to)),
+    };
+    if keeps_name && name.starts_with('.') {
+        let what = if is_object { "file" } else { "folder" };
+        return Err(Failure::usage(
+            format!("the link's own name, {name:?}, is that of a hidden {what}"),
             "say where it goes: kluis get URL DESTINATION",
         ));
     }
-    let target = args
-        .destination
-        .map_or_else(|| Path::new(".").join(name), PathBuf::from);
     let dry_run = args.transfer.dry_run;
-    let folder = if dry_run && !target.exists() {
-        Folder::missing(&target)
-    } else {
-        Folder::open(&target, !dry_run)?
-    };
     let listing = vault.list(None).peekable();
+    let opened = Arc::new(Opened {
+        vault,
+        store,
+        secret: Secret::Link,
+        address,
+        ended: Vec::new(),
+    });
+    if to_pipe {
+        let path = VaultPath {
+            vault: None,
+            path: name.to_owned(),
+            as_folder: false,
+        };
+        return match dry_run {
+            true => Ok(()),
+            false => to_stdout(&opened, &path, None).await,
+        };
+    }
+    let target = args.destination.map(PathBuf::from);
+    let (to, below, walk) = match (is_object, target) {
+        (true, target) => {
+            let target = target.unwrap_or_else(|| PathBuf::from("./"));
+            let into = Target::is_folder(&target).then_some(name);
+            (Target::of_file(&target, into)?, name, Walk::Itself)
+        }
+        (false, target) => {
+            let folder = target.unwrap_or_else(|| Path::new(".").join(name));
+            let walk = Walk::Listing(Mutex::new(Some(listing)));
+            (Target::of_folder(folder), "", walk)
+        }
+    };
     let from = InVault {
-        opened: Arc::new(Opened {
-            vault,
-            store,
-            secret: Secret::Link,
-            address,
-            ended: Vec::new(),
-        }),
+        opened,
         name: String::new(),
-        path: String::new(),
+        path: below.to_owned(),
     };
     let jobs = vec![Job {
         from: From::Vault(Arc::new(from)),
-        to: To::Local {
-            folder,
-            path: String::new(),
-        },
-        walk: Walk::Listing(Mutex::new(Some(listing))),
+        to: to.open(dry_run)?,
+        walk,
     }];
     let options = crate::transfer::Options {
         verb: "get",
         done: "copied",
-        ..super::copy::base(session, &args.transfer, &jobs)
+        ..base(session, &args.transfer, &jobs)
     };
     Transfer::new(options, jobs, session.terminal.clone(), session.cancel())
         .run()

@@ -3,11 +3,12 @@
 use crate::address::{VaultPath, join};
 use crate::args::{Ls, Stat};
 use crate::exit::{Exit, Failure, Result};
+use crate::json::WriterMessage;
 use crate::session::{Session, nothing_at};
-use crate::terminal::{Message, ObjectMessage, Output, SummaryMessage, rfc3339};
+use crate::terminal::{Message, ObjectMessage, Output, SummaryMessage, rfc3339, sanitize};
 use futures_util::TryStreamExt;
 use kluis::object_store::{Attribute, ObjectMeta};
-use kluis::{Unlisted, Vault};
+use kluis::{Unlisted, Vault, Writer};
 use std::time::{Instant, SystemTime};
 
 /// One line of a listing, small: there may be millions.
@@ -193,6 +194,12 @@ pub(super) async fn stat(session: &Session, args: Stat) -> Result<()> {
             epoch: Some(info.epoch),
             closed: Some(info.closed),
             stored_size: Some(info.stored_size),
+            writer: info.writer.as_ref().map(|writer| WriterMessage {
+                own: writer.own,
+                name: writer.name.as_deref(),
+                fingerprint: writer.fingerprint.map(|words| words.to_string()),
+                key: hex(&writer.key),
+            }),
             attributes: Some(attributes.into_iter().collect()),
             ..ObjectMessage::default()
         })))?;
@@ -213,12 +220,32 @@ pub(super) async fn stat(session: &Session, args: Stat) -> Result<()> {
             if info.closed { " (closed)" } else { "" }
         ),
     )?;
+    if let Some(writer) = &info.writer {
+        line("writer", shown(writer))?;
+    }
     line("stored size", info.stored_size.to_string())?;
     line("last modified", time(Some(info.meta.last_modified.into())))?;
     for (name, value) in attributes {
         line(&name, value)?;
     }
     out.finish()
+}
+
+/// Who signed it, as far as is known: a name that others chose does not leave its place.
+fn shown(writer: &Writer) -> String {
+    let words = match &writer.fingerprint {
+        Some(words) => words.to_string(),
+        None => format!("the key {}", hex(&writer.key)),
+    };
+    match &writer.name {
+        _ if writer.own => format!("yourself ({words})"),
+        Some(name) => format!("{} ({words})", sanitize(name)),
+        None => words,
+    }
+}
+
+fn hex(key: &[u8]) -> String {
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn attribute_name(attribute: &Attribute) -> String {

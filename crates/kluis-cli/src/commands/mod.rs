@@ -8,6 +8,7 @@ mod devices;
 mod groups;
 mod identity;
 mod keys;
+mod leases;
 mod links;
 mod list;
 mod print;
@@ -41,6 +42,7 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> Result<()> {
         Verb::Shares => sharing::shares(session).await,
         Verb::Access(args) => access::access(session, args).await,
         Verb::Revoke(args) => sharing::revoke(session, args).await,
+        Verb::Lease(args) => leases::lease(session, args).await,
         Verb::Reencrypt(args) => reencrypt::reencrypt(session, args).await,
         Verb::Link(verb) => links::link(session, verb).await,
         Verb::Get(args) => links::get(session, args).await,

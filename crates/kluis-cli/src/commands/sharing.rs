@@ -14,7 +14,7 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use futures_util::TryStreamExt;
 use kluis::{
     Address, Grant, GrantFile, GrantId, Granted, GroupInfo, GroupMember, IdentitySuite, Invitation,
-    Kind, Past, Receipt, Received, Recipient, Revoked, Terms, Trust,
+    Kind, LinkId, LinkInfo, Past, Receipt, Received, Recipient, Revoked, Terms, Trust,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -31,7 +31,7 @@ pub(super) fn given_path(grant: &Grant) -> String {
 }
 
 /// What tells an object from a folder of its name.
-fn mark(kind: Kind) -> &'static str {
+pub(super) fn mark(kind: Kind) -> &'static str {
     match kind {
         Kind::Object => " (object)",
         Kind::Version => " (version)",
@@ -694,59 +694,153 @@ pub(super) async fn take_back(
     grants: &[Grant],
     taking: &TakingBack,
 ) -> Result<()> {
+    let ids: Vec<_> = chosen.iter().map(Held::id).collect();
+    opened.vault.check_revoke(&ids)?;
     for held in chosen {
         let line = format!("takes back {}", held.text());
         session.terminal.before_asking(&line, taking.yes);
     }
-    let ids: Vec<_> = chosen.iter().map(Held::id).collect();
-    // No keys follow where one version is taken back.
-    let mut closing: Vec<&Grant> = chosen.iter().flat_map(|h| h.reaches(grants)).collect();
-    closing.retain(|grant| grant.kind != Kind::Version);
-    if !closing.is_empty() {
-        let line = reach(&closing, &ids, grants);
-        session.terminal.before_asking(&line, taking.yes);
-    }
+    let reached = chosen.iter().flat_map(|held| held.reaches(grants));
+    let ending = Ending {
+        places: reached.map(|g| (g.path.as_deref(), g.kind)).collect(),
+        taking,
+    };
+    let stay = grants.iter().filter(|grant| !ids.contains(&grant.id));
+    ending.announce(session, opened, stay, None)?;
     let question = match chosen {
         [one] => one.question(),
         all => format!("take {} grants back", all.len()),
     };
     confirm(&question, taking.yes).await?;
     let revoked = opened.vault.revoke(&ids).await?;
-    // The pin first: it is there whatever becomes of the counting.
-    let mut out = Output::new();
     if session.terminal.json() {
+        let mut out = Output::new();
         for held in chosen {
             out.message(&held.message("revoked"))?;
         }
-        let pin = revoked.pin.to_string();
-        out.message(&Message::Pin { pin: &pin })?;
-    } else {
-        out.line(&revoked.pin.to_string())?;
+        out.finish()?;
     }
-    out.finish()?;
     let are_versions = |held: &Held<'_>| matches!(held, Held::Grant(g) if g.kind == Kind::Version);
-    session.terminal.note(if chosen.iter().all(are_versions) {
+    let note = if chosen.iter().all(are_versions) {
         "taken back: the holder's client is told; who has kept the key reads this version until the object is written again, in every copy of it; hint: end their credentials of the store too"
     } else {
         "taken back: what is written from now on, by clients that know of it, is out of reach; what was written before stays readable to whoever has kept the keys and gets at the bytes, until it is written again; hint: end their credentials of the store too, and give the pin above to programs that keep no state"
-    });
-    for grant in &revoked.remaining {
-        let line = format!("{} keeps {}", grant.to, given_text(grant));
-        session.terminal.warn(&line);
-    }
-    if taking.no_receipt {
-        return Ok(());
-    }
-    for folder in outermost(&closing) {
-        let receipt = opened.vault.receipt(folder).await?;
-        print_receipt(session, &receipt, &revoked)?;
-    }
-    Ok(())
+    };
+    ending.done(session, opened, &revoked, &[note]).await
 }
 
-/// The folders of these grants that lie in none of the others; none is everything.
-fn outermost<'a>(grants: &[&'a Grant]) -> BTreeSet<Option<&'a str>> {
-    let folders: BTreeSet<_> = grants.iter().map(|g| g.path.as_deref()).collect();
+/// Where something is, and how much of it; nowhere for the whole vault.
+type Place<'a> = (Option<&'a str>, Kind);
+
+/// Access that is taken back, from people or from whoever has a link: who is told what,
+/// before and after.
+pub(super) struct Ending<'a> {
+    pub(super) places: Vec<Place<'a>>,
+    pub(super) taking: &'a TakingBack,
+}
+
+impl Ending<'_> {
+    /// Where new keys follow: not where one version is taken back.
+    fn closing(&self) -> Vec<Place<'_>> {
+        let places = self.places.iter().copied();
+        places.filter(|(_, kind)| *kind != Kind::Version).collect()
+    }
+
+    /// What it changes, who gets the new keys, and who goes on to read by a link other than
+    /// the one that is `withdrawn`.
+    pub(super) fn announce<'a>(
+        &self,
+        session: &Session,
+        opened: &Opened,
+        stay: impl Iterator<Item = &'a Grant>,
+        withdrawn: Option<LinkId>,
+    ) -> Result<()> {
+        let closing = self.closing();
+        if !closing.is_empty() {
+            let line = reach(&closing, stay);
+            session.terminal.before_asking(&line, self.taking.yes);
+        }
+        let links = self.links(opened)?;
+        for link in links.iter().filter(|link| Some(link.id) != withdrawn) {
+            session
+                .terminal
+                .before_asking(&still_reads(link), self.taking.yes);
+        }
+        Ok(())
+    }
+
+    /// Links in force to what is taken back, around it, or to something in it.
+    fn links(&self, opened: &Opened) -> Result<Vec<LinkInfo>> {
+        let mut links = opened.vault.links()?;
+        links.retain(|link| {
+            let own = (link.path.as_deref(), link.kind);
+            let mut places = self.places.iter();
+            places.any(|place| meets(*place, own))
+        });
+        Ok(links)
+    }
+
+    /// The pin, what it comes to, by which roads the same people and others go on, and what
+    /// can still be read of each folder.
+    pub(super) async fn done(
+        &self,
+        session: &Session,
+        opened: &Opened,
+        revoked: &Revoked,
+        notes: &[&str],
+    ) -> Result<()> {
+        let terminal = &session.terminal;
+        // The pin first: it is there whatever becomes of the counting.
+        let mut out = Output::new();
+        let pin = revoked.pin.to_string();
+        if terminal.json() {
+            out.message(&Message::Pin { pin: &pin })?;
+        } else {
+            out.line(&pin)?;
+        }
+        out.finish()?;
+        for note in notes {
+            terminal.note(note);
+        }
+        for grant in &revoked.remaining {
+            terminal.warn(&format!("{} keeps {}", grant.to, given_text(grant)));
+        }
+        for link in self.links(opened)? {
+            terminal.warn(&still_reads(&link));
+        }
+        if self.taking.no_receipt {
+            return Ok(());
+        }
+        for folder in outermost(&self.closing()) {
+            let receipt = opened.vault.receipt(folder).await?;
+            print_receipt(session, &receipt, &revoked.remaining)?;
+        }
+        Ok(())
+    }
+}
+
+fn still_reads(link: &LinkInfo) -> String {
+    let path = link.path.as_deref().unwrap_or_default();
+    let until = link.terms.not_after.and_then(written);
+    format!(
+        "whoever has link {} still reads :{path}{}{}",
+        link.id,
+        mark(link.kind),
+        until.map_or_else(String::new, |until| format!(", until {until}")),
+    )
+}
+
+/// Whether there is something that lies in both.
+fn meets(one: Place<'_>, other: Place<'_>) -> bool {
+    let holds = |(path, kind): Place<'_>, (inner, _): Place<'_>| {
+        path == inner || kind == Kind::Folder && contains(path, inner)
+    };
+    holds(one, other) || holds(other, one)
+}
+
+/// The folders of these places that lie in none of the others; none is everything.
+fn outermost<'a>(places: &[Place<'a>]) -> BTreeSet<Option<&'a str>> {
+    let folders: BTreeSet<_> = places.iter().map(|(path, _)| *path).collect();
     let is_inner = |folder: &Option<&str>| {
         let mut others = folders.iter().filter(|other| *other != folder);
         others.any(|other| contains(*other, *folder))
@@ -755,7 +849,7 @@ fn outermost<'a>(grants: &[&'a Grant]) -> BTreeSet<Option<&'a str>> {
 }
 
 /// Whether a folder is another, or lies in it.
-fn contains(outer: Option<&str>, inner: Option<&str>) -> bool {
+pub(super) fn contains(outer: Option<&str>, inner: Option<&str>) -> bool {
     match (outer, inner) {
         (None, _) => true,
         (Some(_), None) => false,
@@ -765,20 +859,18 @@ fn contains(outer: Option<&str>, inner: Option<&str>) -> bool {
     }
 }
 
-/// What taking these grants back changes, and for whom else.
-fn reach(closing: &[&Grant], taken: &[GrantId], grants: &[Grant]) -> String {
+/// What taking these back changes, and for whom else.
+fn reach<'a>(closing: &[Place<'_>], stay: impl Iterator<Item = &'a Grant>) -> String {
     let folders = outermost(closing);
     let name = |path: &Option<&str>| format!(":{}", path.unwrap_or_default());
     let names: Vec<_> = folders.iter().map(name).collect();
-    if closing.iter().all(|grant| grant.kind == Kind::Object) {
+    if closing.iter().all(|(_, kind)| *kind == Kind::Object) {
         return format!(
             "what {} lies in gets new keys, for all who remain",
             names.join(", ")
         );
     }
-    let stay: BTreeSet<String> = grants
-        .iter()
-        .filter(|grant| !taken.contains(&grant.id))
+    let stay: BTreeSet<String> = stay
         .filter(|grant| {
             let own = grant.path.as_deref();
             let mut folders = folders.iter();
@@ -797,10 +889,10 @@ fn reach(closing: &[&Grant], taken: &[GrantId], grants: &[Grant]) -> String {
     )
 }
 
-fn print_receipt(session: &Session, receipt: &Receipt, revoked: &Revoked) -> Result<()> {
+fn print_receipt(session: &Session, receipt: &Receipt, remaining: &[Grant]) -> Result<()> {
     let path = receipt.folder.as_deref().unwrap_or_default();
     if session.terminal.json() {
-        let remaining = revoked.remaining.iter().map(|g| g.id.to_string());
+        let remaining = remaining.iter().map(|g| g.id.to_string());
         return session.terminal.message(&Message::Receipt {
             path,
             objects: receipt.objects,
@@ -808,6 +900,7 @@ fn print_receipt(session: &Session, receipt: &Receipt, revoked: &Revoked) -> Res
             unknown: receipt.unknown,
             ledger: receipt.ledger,
             remaining: remaining.collect(),
+            links: receipt.links.iter().map(ToString::to_string).collect(),
         });
     }
     let folder = format!(":{path}");

@@ -141,9 +141,12 @@ impl State {
                 _ => self.grants.insert(grant.id, *grant).is_none(),
             },
             Action::Link(link) => {
-                let collection = self.tree.get(&link.collection);
-                let fits =
-                    link.filed == sequence && collection.is_some_and(|c| c.mount == link.folder);
+                let fits = match &link.scope {
+                    Scope::Folder(folder) => self.tree.mounted(folder.as_ref()).is_some(),
+                    Scope::Object(_) => true,
+                    Scope::Version(..) | Scope::Group(..) => false,
+                };
+                let fits = fits && link.filed == sequence;
                 fits && self.links.insert(link.id, *link).is_none()
             }
             Action::Withdraw(id) => self.links.remove(&id).is_some(),
@@ -182,6 +185,58 @@ impl State {
             Scope::Version(..) => None,
             Scope::Group(id, _) => self.groups.get(id).map(|group| &group.generations),
         }
+    }
+
+    /// # Errors
+    /// `InvalidInput` where people would go on to reach all of what one of these grants, or
+    /// places in a group, is for, by a road that it names.
+    pub(crate) fn check_roads(&self, ended: &BTreeSet<GrantId>) -> Result<()> {
+        for grant in ended.iter().filter_map(|id| self.grant(id)) {
+            self.has_no_other_road(&grant.card, &grant.scope, ended)?;
+            if let Scope::Group(group, _) = &grant.scope {
+                for given in self.given_to(group) {
+                    self.has_no_other_road(&grant.card, &given.scope, ended)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn has_no_other_road(
+        &self,
+        card: &Card,
+        scope: &Scope,
+        ended: &BTreeSet<GrantId>,
+    ) -> Result<()> {
+        let group = self.group_of(card).map(Group::id);
+        let stay = |other: &&GrantRecord| !ended.contains(&other.id) && other.scope.reaches(scope);
+        for other in self.grants.values().filter(stay) {
+            let to = self.group_of(&other.card);
+            let is_own = match to {
+                // A group has another card in each generation.
+                Some(to) => Some(to.id()) == group,
+                None => other.card.fingerprint() == card.fingerprint(),
+            };
+            if is_own {
+                return Err(Error::invalid(format!(
+                    "the same person keeps access by another grant on the same or on a folder around it, {} of {}; revoke both together",
+                    other.id,
+                    other.scope.path().map_or_else(
+                        || "the whole vault".to_owned(),
+                        |path| format!("{:?}", path.as_str())
+                    ),
+                )));
+            }
+            if let Some(to) = to
+                && to.member(card).is_some_and(|m| !ended.contains(&m.id))
+            {
+                return Err(Error::invalid(format!(
+                    "the same person keeps access by the group {:?}; take them out of it together with this",
+                    to.name()
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Whether the keys in it could have come from entries before this one.

@@ -73,11 +73,11 @@ pub enum Decision {
     /// Epochs of these collections below these are refused from now on: nothing is left
     /// under them. See [`Tree::floors_to_raise`].
     RaiseFloors(Vec<(CollectionId, u32)>),
-    /// Whoever will have a URL gets access to a folder, or to the vault. What lies in
-    /// the store for the link is written once the entry is claimed.
+    /// Whoever will have a URL gets access to a folder, to the vault, or to one object.
+    /// What lies in the store for the link is written once the entry is claimed.
     Link {
-        /// None for the whole vault.
-        folder: Option<VaultPath>,
+        /// To what: a folder, the vault or an object.
+        scope: Scope,
         /// Its secret.
         link: Arc<NewLink>,
         /// What for, and how long.
@@ -236,16 +236,11 @@ impl Ledger {
                 draft.lease(folder.as_ref(), seconds, &closing)?;
                 None
             }
-            Decision::Link {
-                folder,
-                link,
-                terms,
-            } => {
-                let scope = Scope::Folder(folder.clone());
+            Decision::Link { scope, link, terms } => {
                 draft.mount(&scope, &closing)?;
                 let linked = draft.reached(&scope)?;
                 draft.settle_writers(&(&linked - &closing), &closing)?;
-                draft.link(folder, &link, terms)?;
+                draft.link(scope, &link, terms)?;
                 None
             }
             Decision::Withdraw(links) => {
@@ -346,7 +341,7 @@ impl Draft<'_> {
         }
         for ended in self.ledger.ended_links(self.now) {
             withdrawn.insert(ended.id);
-            closing.extend(self.reached(&Scope::Folder(ended.folder.clone()))?);
+            closing.extend(self.reached(&ended.scope)?);
         }
         // More may have come into their reach than an orphan knew of.
         for grant in revoked {
@@ -355,8 +350,8 @@ impl Draft<'_> {
             self.take_back(grant)?;
         }
         for link in withdrawn {
-            let folder = self.state.links.get(&link).map(|l| l.folder.clone());
-            closing.extend(self.reached(&Scope::Folder(folder.ok_or(Error::Tampered)?))?);
+            let scope = self.state.links.get(&link).map(|l| l.scope.clone());
+            closing.extend(self.reached(&scope.ok_or(Error::Tampered)?)?);
             self.decide(Action::Withdraw(link))?;
         }
         Ok(closing)
@@ -518,59 +513,24 @@ impl Draft<'_> {
         for id in &ended {
             let grant = self.state.grant(id).ok_or(Error::NotFound("grant"))?;
             closing.extend(self.reached(&grant.scope)?);
-            self.has_no_other_road(&grant.card, &grant.scope, &ended)?;
-            if let Scope::Group(group, _) = &grant.scope {
-                for given in self.state.given_to(group) {
-                    self.has_no_other_road(&grant.card, &given.scope, &ended)?;
-                }
-            }
         }
+        self.state.check_roads(&ended)?;
         for id in ended {
             self.take_back(id)?;
         }
         Ok(closing)
     }
 
-    /// Refuses where somebody goes on to reach this when these are taken back.
-    fn has_no_other_road(
-        &self,
-        card: &Card,
-        scope: &Scope,
-        ended: &BTreeSet<GrantId>,
-    ) -> Result<()> {
-        let group = self.state.group_of(card).map(Group::id);
-        let stay = |other: &&GrantRecord| !ended.contains(&other.id) && other.scope.reaches(scope);
-        for other in self.state.grants.values().filter(stay) {
-            let to = self.state.group_of(&other.card);
-            let is_own = match to {
-                // A group has another card in each generation.
-                Some(to) => Some(to.id()) == group,
-                None => other.card.fingerprint() == card.fingerprint(),
-            };
-            if is_own {
-                return Err(Error::invalid(
-                    "the same person keeps access by another grant on the same or on a folder around it; revoke both together",
-                ));
-            }
-            if let Some(to) = to
-                && to.member(card).is_some_and(|m| !ended.contains(&m.id))
-            {
-                return Err(Error::invalid(format!(
-                    "the same person keeps access by the group {:?}; take them out of it together with this",
-                    to.name()
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    fn link(&mut self, folder: Option<VaultPath>, link: &NewLink, terms: LinkTerms) -> Result<()> {
+    fn link(&mut self, scope: Scope, link: &NewLink, terms: LinkTerms) -> Result<()> {
         terms.check()?;
-        let own = self
-            .tree()
-            .mounted(folder.as_ref())
-            .ok_or(Error::Tampered)?;
-        let record = link.record(own.id, folder, terms, (self.sequence, self.now));
+        if let Scope::Version(..) | Scope::Group(..) = scope {
+            return Err(Error::invalid("a link leads to a folder or an object"));
+        }
+        if let Some(path) = scope.path() {
+            // Where it lies has to be possible.
+            self.tree().store_path(path)?;
+        }
+        let record = link.record(scope, terms, (self.sequence, self.now));
         self.decide(Action::Link(Box::new(record)))
     }
 
@@ -584,7 +544,7 @@ impl Draft<'_> {
                 }
                 return Err(Error::NotFound("link"));
             };
-            closing.extend(self.reached(&Scope::Folder(link.folder.clone()))?);
+            closing.extend(self.reached(&link.scope)?);
             self.decide(Action::Withdraw(*id))?;
         }
         Ok(closing)

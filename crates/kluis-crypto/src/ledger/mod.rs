@@ -801,8 +801,7 @@ impl Ledger {
     fn owe(&mut self, vault: &VaultId, action: &Action) {
         let tree = &self.state.tree;
         let mount = |id| tree.get(id).map(|c| c.mount.clone());
-        // Around a link's folder only a floor changes what it leads to.
-        let (changed, or_around) = match action {
+        let changed = match action {
             Action::Link(link) => {
                 self.owed.seal.insert(link.id);
                 return;
@@ -815,11 +814,10 @@ impl Ledger {
                     .extend(link.map(|link| link.secret.name(vault)));
                 return;
             }
-            Action::Collection(_, collection) => (Some(collection.mount.clone()), false),
-            Action::Epoch { collection, .. } | Action::Writers { collection, .. } => {
-                (mount(collection), false)
-            }
-            Action::Floor { collection, .. } => (mount(collection), true),
+            Action::Collection(_, collection) => Some(collection.mount.clone()),
+            Action::Epoch { collection, .. }
+            | Action::Writers { collection, .. }
+            | Action::Floor { collection, .. } => mount(collection),
             _ => return,
         };
         let Some(changed) = changed else { return };
@@ -829,8 +827,19 @@ impl Ledger {
                     .as_ref()
                     .is_some_and(|inner| inner.below(outer.as_ref()).is_some())
         };
-        let concerned = self.state.links.values().filter(|link| {
-            is_below(&changed, &link.folder) || or_around && is_below(&link.folder, &changed)
+        // Around a link's collection only a floor changes what it leads to.
+        let is_floor = matches!(action, Action::Floor { .. });
+        let concerned = self.state.links.values().filter(|link| match &link.scope {
+            Scope::Folder(folder) => {
+                is_below(&changed, folder) || is_floor && is_below(folder, &changed)
+            }
+            // What it lies in now, or by this action.
+            Scope::Object(path) => {
+                let nearest = || tree.nearest(path).and_then(|c| c.mount.clone());
+                path.below(changed.as_ref()).is_some()
+                    && (is_floor || is_below(&changed, &nearest()))
+            }
+            Scope::Version(..) | Scope::Group(..) => false,
         });
         self.owed.seal.extend(concerned.map(LinkRecord::id));
     }
@@ -987,6 +996,14 @@ impl Ledger {
         self.state.grant(id)
     }
 
+    /// Whether these grants, and memberships in groups, can be taken back without others.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the same people keep access by another road, which it names.
+    pub fn check_revoke(&self, grants: &[GrantId]) -> Result<()> {
+        self.state.check_roads(&grants.iter().copied().collect())
+    }
+
     /// The links in force.
     pub fn links(&self) -> impl Iterator<Item = &LinkRecord> {
         self.state.links.values()
@@ -1025,8 +1042,7 @@ impl Ledger {
         secrets: &VaultSecrets,
         objects: Vec<LinkObject>,
     ) -> Result<Vec<u8>> {
-        let scope = Scope::Folder(link.folder.clone());
-        let tree = self.state.tree.part(&scope, None)?;
+        let tree = self.state.tree.part(&link.scope, None)?;
         let keys = (self.suite, tree, self.head);
         link.seal(secrets, header.authorities(), keys, objects)
     }

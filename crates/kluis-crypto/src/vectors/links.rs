@@ -24,12 +24,13 @@ fn links() {
             put_in(from, &tree, at, 7, &metadata, &content, true).0
         };
         let password = Password::new("open s\u{e9}same");
-        let make = |vault: &mut Vault, folder: Option<&str>, password: Option<&Password>| {
+        let folder = |path: Option<&str>| Scope::Folder(path.map(|p| VaultPath::parse(p).unwrap()));
+        let make = |vault: &mut Vault, scope: Scope, password: Option<&Password>| {
             let link = NewLink::make(&id, password, cheap()).unwrap();
             let (link_id, fragment) = (link.id(), link.fragment(id));
             vault
                 .decide(Decision::Link {
-                    folder: folder.map(|folder| VaultPath::parse(folder).unwrap()),
+                    scope,
                     link: Arc::new(link),
                     terms: LinkTerms {
                         not_after: password.map(|_| 2_000_000_000_000_000),
@@ -48,9 +49,12 @@ fn links() {
         };
         vault.append();
         let old = put(&vault, "photos/old", 0);
-        let (a, to_a) = make(&mut vault, Some("photos"), None);
-        let (b, to_b) = make(&mut vault, Some("photos"), Some(&password));
-        let (whole, to_whole) = make(&mut vault, None, None);
+        let beside = put(&vault, "photos/beside", 0);
+        let (a, to_a) = make(&mut vault, folder(Some("photos")), None);
+        let (b, to_b) = make(&mut vault, folder(Some("photos")), Some(&password));
+        let (whole, to_whole) = make(&mut vault, folder(None), None);
+        let one = Scope::Object(VaultPath::parse("photos/old").unwrap());
+        let (one, to_one) = make(&mut vault, one, None);
         let later = put(&vault, "photos/later", 9);
         let object = |path: &str| LinkObject {
             path: path.to_owned(),
@@ -60,6 +64,7 @@ fn links() {
         let first = sealed(&vault, &a, Vec::new());
         let locked = sealed(&vault, &b, vec![object("o/00"), object("o/01")]);
         let of_whole = sealed(&vault, &whole, Vec::new());
+        let of_one = sealed(&vault, &one, vec![object("o/00")]);
         vault.rotate(&[phrase(1)]);
         vault.append();
         let second = sealed(&vault, &a, Vec::new());
@@ -72,13 +77,19 @@ fn links() {
             ("to a folder", &to_a, &first),
             ("after a root rotation", &to_a, &second),
             ("to a whole vault", &to_whole, &of_whole),
+            ("to an object", &to_one, &of_one),
         ] {
             let inputs = json!({ "fragment": text(fragment), "record": hex(record) });
             file.case(name, "open", inputs, "ok");
         }
         let of = |case: &str| {
             let field = |field: &str| json!({ "case": case, "field": field });
-            json!({ "fragment": text(if case == "locked" { &to_b } else { &to_a }), "record": field("record") })
+            let fragment = match case {
+                "locked" => &to_b,
+                "to an object" => &to_one,
+                _ => &to_a,
+            };
+            json!({ "fragment": text(fragment), "record": field("record") })
         };
         let right = json!({
             "fragment": text(&to_b),
@@ -206,6 +217,30 @@ fn links() {
                 "tampered",
             ),
             (
+                "another kind",
+                a,
+                &to_a,
+                &second,
+                Some(Forgery::Kind),
+                "tampered",
+            ),
+            (
+                "an object as a folder",
+                one,
+                &to_one,
+                &of_one,
+                Some(Forgery::Kind),
+                "tampered",
+            ),
+            (
+                "a path for a name",
+                a,
+                &to_a,
+                &second,
+                Some(Forgery::Path),
+                "tampered",
+            ),
+            (
                 "two of one path",
                 a,
                 &to_a,
@@ -268,6 +303,28 @@ fn links() {
                 "ok",
             ),
             ("of another path", "to a folder", "new", &old, "tampered"),
+            ("by its own name", "to an object", "old", &old, "ok"),
+            (
+                "under its path",
+                "to an object",
+                "photos/old",
+                &old,
+                "tampered",
+            ),
+            (
+                "of the folder",
+                "to an object",
+                "beside",
+                &beside,
+                "tampered",
+            ),
+            (
+                "another in its place",
+                "to an object",
+                "old",
+                &beside,
+                "tampered",
+            ),
         ] {
             let inputs = with(
                 of(of_record),

@@ -743,7 +743,8 @@ fn link_fields(opened: &OpenedLink) -> Fields {
     let objects: Vec<_> = objects.map(|o| json!([o.path, o.size, o.url])).collect();
     out(&[
         ("id", hex(opened.id().as_bytes())),
-        ("folder", json!(opened.name())),
+        ("kind", json!(u8::from(opened.tree().object().is_some()))),
+        ("own_name", json!(opened.name())),
         ("until", json!(opened.terms().not_after.unwrap_or(0))),
         ("purpose", json!(opened.terms().purpose)),
         ("sequence", json!(opened.head().sequence)),
