@@ -649,7 +649,8 @@ class Tree:
         signed = suite == 2 and (self.stored_path(path), collection.may_write)
         epoch = int.from_bytes(header[8:12], "big")
         return Object(source, vault_id, suite, collection.id, collection.epochs, ledger_sequence, below, outside, epoch + 1
-                      if self.is_refused(collection, epoch, path) else 0, self.closed_at(collection, epoch, path), denied, signed)
+                      if self.is_refused(collection, epoch, path) else 0, self.closed_at(collection, epoch, path), denied, signed,
+                      collection.floor)
 
 
 def check_terms(terms):
@@ -1013,7 +1014,7 @@ class Object:
     the object's path in the store, and who may write under an epoch."""
 
     def __init__(self, source, vault_id, suite, collection, keys, ledger_sequence, path, outside=None, floor=0, closed=None,
-                 denied=Tampered, signed=None):
+                 denied=Tampered, signed=None, floor_of_orphans=0):
         self.source, self.suite = source, suite
         stored = source.seek(0, os.SEEK_END)
         source.seek(0)
@@ -1031,11 +1032,14 @@ class Object:
             bool(fixed[5]), *(int.from_bytes(fixed[a:b], "big") for a, b in ((8, 12), (12, 16), (16, 24))))
         require(fixed[24:] == collection, "an object of another collection")
         has_key = any(epoch == self.epoch and not orphan for epoch, _, orphan, _ in keys)
-        self.find_key(keys, path, vault_id, fixed, frame, salt, commitment,
-                      Tampered if has_key else Stale if self.stamp > ledger_sequence else denied)
+        _, since, of_orphan, _ = self.find_key(keys, path, vault_id, fixed, frame, salt, commitment,
+                                               Tampered if has_key else Stale if self.stamp > ledger_sequence else denied)
         closed = [opened for epoch, opened, orphan, _ in keys if epoch > self.epoch and not orphan] + ([] if closed is None else [closed])
+        if of_orphan:  # The one that the chain has in its place closes it too.
+            closed += [max(opened, since + 1) for epoch, opened, orphan, _ in keys if epoch == self.epoch and not orphan]
         require(not closed or self.stamp < min(closed), "written under a closed epoch")
-        require(self.epoch >= floor, "the epoch is below the floor")
+        require(self.epoch >= floor and (not of_orphan or not floor_of_orphans or self.epoch > floor_of_orphans),
+                "the epoch is below the floor")
         require(self.stamp <= ledger_sequence, "the stamp is above the ledger", Stale)
         if suite == 2:
             self.verify(vault_id, header, *signed)
@@ -1070,12 +1074,12 @@ class Object:
 
     def find_key(self, keys, path, vault_id, fixed, frame, salt, commitment, error):
         context = b"kluis/v1/object\0" + vault_id + fixed + sha256(frame)
-        for epoch, _, _, ck in keys:
-            if epoch == self.epoch:
-                self.mk = message_key(ck, path, salt)
+        for key in keys:
+            if key[0] == self.epoch:
+                self.mk = message_key(key[3], path, salt)
                 try:
                     self.message = Message(self.mk, salt, context, commitment)
-                    return
+                    return key
                 except Tampered:
                     pass
         raise error("no key of the epoch fits the commitment")

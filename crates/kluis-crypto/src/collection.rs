@@ -202,10 +202,21 @@ impl Collection {
                 .all(|e| e[0].number < e[1].number && e[0].opened <= e[1].opened)
     }
 
-    /// The sequence of the ledger entry that closed an epoch.
-    pub(crate) fn closed_at(&self, number: u32) -> Option<u64> {
-        let next = self.epochs.iter().find(|e| !e.orphan && e.number > number);
-        next.map(|e| e.opened).into_iter().chain(self.closed).min()
+    /// The sequence of the ledger entry that closed an epoch. That of an orphan is closed
+    /// by the one that the chain has in its place too, and not before somebody could
+    /// have written with it who took it for the chain's.
+    pub(crate) fn closed_at(&self, epoch: &Epoch) -> Option<u64> {
+        let first = epoch.number + u32::from(!epoch.orphan);
+        let next = self.epochs.iter().find(|e| !e.orphan && e.number >= first);
+        let closed = next.map(|e| e.opened).into_iter().chain(self.closed).min();
+        closed.map(|closed| closed.max(epoch.opened + u64::from(epoch.orphan)))
+    }
+
+    /// Whether the owner refuses an epoch; that of an orphan with those before the one
+    /// that the chain has in its place.
+    pub(crate) fn is_refused(&self, epoch: &Epoch) -> bool {
+        let last = epoch.number.saturating_add(u32::from(!epoch.orphan));
+        self.floor > 0 && last <= self.floor
     }
 
     /// The sequence of the entry that mounted it.

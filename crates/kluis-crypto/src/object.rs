@@ -564,12 +564,13 @@ impl Opener {
             let cipher = with_context(vault, &prefix, &header[PREFIX..FRAME_END], |context| {
                 MessageCipher::verify(message.expose_secret(), &salt, context, &commitment)
             })?;
-            Ok((message, cipher))
+            Ok((candidate, message, cipher))
         });
-        let (message, cipher) = candidates.find_map(|c: Result<_>| c.ok()).ok_or(refused)?;
+        let found = candidates.find_map(|c: Result<_>| c.ok());
+        let (matching, message, cipher) = found.ok_or(refused)?;
 
-        let closed = tree.closed_at(held.collection, epoch, path);
-        if tree.is_below_floor(held.collection, epoch, path)
+        let closed = tree.closed_at(held.collection, matching, path);
+        if tree.is_below_floor(held.collection, matching, path)
             || closed.is_some_and(|closed| closed <= stamp.into())
         {
             return Err(Error::Tampered);
@@ -1260,6 +1261,64 @@ pub(crate) mod tests {
                 assert_eq!(read_by(&object, &version), (Err(Error::Tampered), 0));
             }
         }
+    }
+
+    /// An entry that lost its number gave its key to somebody who was revoked since: the
+    /// chain's epoch of the same number closes that one, and a floor refuses it.
+    #[test]
+    fn f12_l07_the_key_of_an_orphan_is_closed_by_the_epoch_in_its_place() {
+        let vault = plain();
+        let (id, ledger) = (vault.secrets.vault(), vault.ledger());
+        let collection = ledger.root().id();
+        let [lost, won] = [7, 8].map(|byte| move || ContentKey::init_with(|key| *key = [byte; 32]));
+        let tree_at = |head: u64, opened: u64, key: ContentKey| {
+            let mut tree = ledger.tree().duplicate();
+            tree.get_mut(&collection)
+                .unwrap()
+                .open(1, opened, key)
+                .unwrap();
+            tree.set_head(head);
+            tree
+        };
+        let write = |tree: &Tree| {
+            let to = (&id, Suite::V1);
+            let (writer, metadata) = (vault.secrets.identity(), Metadata::default());
+            let sealer = Sealer::new(to, tree, &path("a"), writer, 1, &metadata, None);
+            *sealer.unwrap().header()
+        };
+        let mut ours = tree_at(5, 3, won());
+        ours.get_mut(&collection).unwrap().insert(Epoch {
+            number: 1,
+            opened: 2,
+            orphan: true,
+            key: lost(),
+        });
+        let open = |header: &[u8; HEADER_LENGTH], ours: &Tree| {
+            Opener::new(header, &id, Suite::V1, ours, &path("a")).map(|opener| opener.closed)
+        };
+        let [in_time, planted] = [2, 3].map(|stamp| write(&tree_at(stamp, 2, lost())));
+        let good = write(&tree_at(5, 3, won()));
+        assert_eq!(open(&in_time, &ours), Ok(true));
+        assert_eq!(open(&planted, &ours), Err(Error::Tampered));
+        assert_eq!(open(&good, &ours), Ok(false));
+        // At the orphan's own number somebody wrote who had read its claim back.
+        let mut same = tree_at(5, 2, won());
+        same.get_mut(&collection).unwrap().insert(Epoch {
+            number: 1,
+            opened: 2,
+            orphan: true,
+            key: lost(),
+        });
+        assert_eq!(open(&in_time, &same), Ok(true));
+        ours.get_mut(&collection).unwrap().floor = 1;
+        assert_eq!(open(&in_time, &ours), Err(Error::Tampered));
+        assert_eq!(open(&good, &ours), Ok(false));
+        let whole = ours.part(&crate::tree::Scope::Folder(None), None).unwrap();
+        assert_eq!(
+            whole.get(&collection).unwrap().epochs.len(),
+            1,
+            "in no letter"
+        );
     }
 
     /// A time is the writer's word: the first and the last that there is are read, and

@@ -516,7 +516,7 @@ impl Tree {
     pub(crate) fn closed_at(
         &self,
         collection: &Collection,
-        epoch: u32,
+        epoch: &Epoch,
         path: &VaultPath,
     ) -> Option<u64> {
         let depth_of_it = depth(collection.mount.as_ref());
@@ -531,7 +531,7 @@ impl Tree {
     pub(crate) fn is_below_floor(
         &self,
         collection: &Collection,
-        epoch: u32,
+        epoch: &Epoch,
         path: &VaultPath,
     ) -> bool {
         let depth_of_it = depth(collection.mount.as_ref());
@@ -539,7 +539,7 @@ impl Tree {
             .filter(|c| depth(c.mount.as_ref()) >= depth_of_it)
             .any(|c| {
                 if c.id == collection.id {
-                    epoch < c.floor
+                    c.is_refused(epoch)
                 } else {
                     c.floor > 0
                 }
@@ -681,7 +681,7 @@ impl Tree {
                 continue;
             };
             part.epochs.retain(|epoch| {
-                epoch.number >= collection.floor && since.is_none_or(|since| epoch.opened >= since)
+                !collection.is_refused(epoch) && since.is_none_or(|since| epoch.opened >= since)
             });
             tree.insert_some(part)?;
         }

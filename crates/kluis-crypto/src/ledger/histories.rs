@@ -3,7 +3,7 @@
 //! that knows nothing of trees.
 
 use super::{Decision, Ledger};
-use crate::collection::Epoch;
+use crate::collection::{Collection, Epoch};
 use crate::contact::{Contact, Recipient};
 use crate::grant::{Share, Terms};
 use crate::testing::{Vault, phrase};
@@ -143,6 +143,12 @@ fn all_keys(tree: &Tree, at: &VaultPath) -> Vec<(CollectionId, u32, [u8; 32])> {
         c.epochs.iter().filter_map(of_epoch)
     });
     keys.collect()
+}
+
+fn of_chain(collection: &Collection, number: u32) -> &Epoch {
+    let mut epochs = collection.epochs.iter();
+    let found = epochs.find(|e| e.number == number && !e.orphan);
+    found.unwrap_or_else(|| panic!("no epoch {number}"))
 }
 
 impl World {
@@ -353,9 +359,10 @@ impl World {
             for (id, known) in &self.model.0 {
                 for (epoch, _) in known.epochs.iter().filter(|_| known.reaches(text)) {
                     let collection = tree.get(id).unwrap();
-                    let closed = tree.closed_at(collection, *epoch, &path(text));
+                    let of_chain = of_chain(collection, *epoch);
+                    let closed = tree.closed_at(collection, of_chain, &path(text));
                     assert_eq!(closed, self.model.closed_at(id, *epoch, text), "{text}");
-                    let refused = tree.is_below_floor(collection, *epoch, &path(text));
+                    let refused = tree.is_below_floor(collection, of_chain, &path(text));
                     assert_eq!(refused, self.model.is_refused(id, *epoch, text), "{text}");
                 }
             }
@@ -395,12 +402,12 @@ impl World {
                 let [of_owner, of_member] =
                     [(owner, path(text)), (theirs, below.clone())].map(|(tree, at)| {
                         let collection = tree.get(id).unwrap();
-                        let closed = tree.closed_at(collection, *epoch, &at);
+                        let opened = of_chain(collection, *epoch);
+                        let closed = tree.closed_at(collection, opened, &at);
                         // What was closed before it was opened seals nothing there:
                         // since when, only those know who hold the past.
-                        let opened = collection.epochs.iter().find(|e| e.number == *epoch);
-                        let closed = closed.map(|closed| closed.max(opened.unwrap().opened));
-                        let is_refused = tree.is_below_floor(collection, *epoch, &at);
+                        let closed = closed.map(|closed| closed.max(opened.opened));
+                        let is_refused = tree.is_below_floor(collection, opened, &at);
                         (is_refused, closed.filter(|_| !is_refused))
                     });
                 if !member.revoked {
@@ -424,8 +431,9 @@ impl World {
                 } else if !member.revoked {
                     let at = path(text);
                     let collection = owner.get(&object.collection).unwrap();
-                    let closed = owner.closed_at(collection, object.epoch, &at);
-                    let is_good = !owner.is_below_floor(collection, object.epoch, &at)
+                    let epoch = of_chain(collection, object.epoch);
+                    let closed = owner.closed_at(collection, epoch, &at);
+                    let is_good = !owner.is_below_floor(collection, epoch, &at)
                         && closed.is_none_or(|closed| closed > object.stamp);
                     assert!(found || !is_good, "{text}: not found by a member");
                 }

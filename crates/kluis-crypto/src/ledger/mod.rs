@@ -733,9 +733,12 @@ impl Ledger {
             // Whoever held the authority before could make orphans of the past for
             // ever, and with them keys of the epochs of today.
             let of_today = position.sequence >= authority_from;
-            if of_today && !ledger.settled.contains(&position.hash) {
+            if of_today {
+                // The keys also of what is settled: somebody may have written with them.
                 let closings = ledger.adopt(&orphan, secrets)?;
-                ledger.orphans.insert(position.hash, closings);
+                if !ledger.settled.contains(&position.hash) {
+                    ledger.orphans.insert(position.hash, closings);
+                }
             }
         }
         ledger.state.tree.set_head(head.sequence);
@@ -1333,7 +1336,11 @@ mod tests {
         let ledger = vault.ledger();
         for (at, epoch) in expected.iter().enumerate() {
             let closed = expected.get(at + 1).map(|next| next.1);
-            assert_eq!(ledger.root().closed_at(epoch.0), closed);
+            let known = &ledger.root().epochs[at];
+            assert_eq!(
+                (known.number, ledger.root().closed_at(known)),
+                (epoch.0, closed)
+            );
         }
         // Entries before the window change nothing, if they are shown.
         let all: Vec<&Entry> = vault.entries.iter().collect();
@@ -1519,7 +1526,11 @@ mod tests {
         };
         let ledger = with(&[&orphans[0], &orphans[1]]);
         assert_eq!(ledger.root().current().unwrap().number, 0);
-        assert_eq!(ledger.root().closed_at(0), None, "an orphan closes nothing");
+        let closed_at = |ledger: &Ledger, at: usize| {
+            let root = ledger.root();
+            root.closed_at(&root.epochs[at])
+        };
+        assert_eq!(closed_at(&ledger, 0), None, "an orphan closes nothing");
         let mut found: Vec<_> = epochs(&ledger).into_iter().skip(1).collect();
         found.sort();
         assert_eq!(
@@ -1527,6 +1538,16 @@ mod tests {
             [(1, 1, true, [0xa; 32]), (1, 1, true, [0xb; 32])],
             "both keys"
         );
+        // Settled by the chain's next epoch, which closes theirs, they are read still.
+        let settling = ledger.catch_up(vault.header(), &vault.secrets, 9).unwrap();
+        let mut all: Vec<&Entry> = base.iter().collect();
+        all.extend([&settling, &orphans[0], &orphans[1]]);
+        let after = reads(&vault, settling.position(), &all).unwrap();
+        assert!(after.orphans.is_empty());
+        let root = after.root();
+        let found: Vec<_> = root.epochs.iter().map(|e| root.closed_at(e)).collect();
+        let at = Some(settling.position().sequence);
+        assert_eq!(found, [at, at, at, None]);
         // A rotation ends it: whoever held the authority before could make such
         // orphans for ever.
         vault.rotate(&[phrase(1)]);
@@ -1537,7 +1558,7 @@ mod tests {
         assert_eq!(epochs(&ledger).len(), 2);
         let current = ledger.root().current().unwrap();
         assert_eq!((current.number, current.orphan), (1, false));
-        assert_eq!(ledger.root().closed_at(0), Some(2));
+        assert_eq!(closed_at(&ledger, 0), Some(2));
     }
 
     #[test]
