@@ -18,9 +18,9 @@ use kluis::object_store::{ObjectStore, ObjectStoreExt};
 use kluis::{Address, Invitation, Link, VaultOptions};
 use kluis_crypto::{
     CHUNK_LENGTH, Card, Credential, DecodedSegment, DeviceKey, Entry, GrantFile, HEADER_LENGTH,
-    Header, Identity, IdentityFile, KdfCeiling, Layout, Ledger, LinkFragment, Opener, Password,
-    Pins, RecoveryKit, RecoveryPhrase, SEALED_CHUNK_LENGTH, SealedLink, Share, TAG_LENGTH, VaultId,
-    VaultPath, VaultSecrets,
+    Header, Identity, IdentityFile, KdfCeiling, Layout, Ledger, LinkFragment, Opener, OwnersCopy,
+    Password, Pins, RecoveryKit, RecoveryPhrase, SEALED_CHUNK_LENGTH, SealedLink, Share, TAG_LENGTH,
+    VaultId, VaultPath, VaultSecrets,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -408,6 +408,17 @@ pub fn grant(data: &[u8]) {
     assert!(found.is_err(), "not a letter for this vault");
     // And as it lies in the store.
     assert!(Share::open(&IDENTITY, &sealed_vault(), &name, data).is_err());
+    // And as what an owner gets of a grant that was given on.
+    let place = [&place[..], b"copy"].concat();
+    let sealed = IDENTITY.card().seal(&sealed_vault(), &place, data);
+    let grantor = IDENTITY.card().fingerprint();
+    let file = GrantFile::new("memory:", sealed_vault(), name, grantor, b"letter");
+    if let Ok(file) = file
+        .expect("sound")
+        .with_copy(&sealed.expect("its keys are sound"))
+    {
+        assert!(OwnersCopy::open(&IDENTITY, &sealed_vault(), &file).is_err());
+    }
 }
 
 /// Links to a folder and to an object, by URLs that the store signed, and their records.

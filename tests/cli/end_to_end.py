@@ -12,6 +12,7 @@ from pathlib import Path
 
 import groups  # noqa: F401  its tests run with these
 import links  # noqa: F401  and these
+import resharing  # noqa: F401  and these
 import sharing  # noqa: F401  and these
 from harness import KLUIS, PASSWORD, Terminal, golden, main, test, test_on_each_store
 

@@ -448,7 +448,7 @@ LINK = row(octets(16), octets(32), maybe(row(many(uint, 3, 3), octets(32), octet
 TOPS = {0: row(uint, octets(32)), 1: row(uint, text()), 2: row(uint, text(), octets(32))}
 SCOPES = {0: row(uint, text()), 1: row(uint, text()), 2: row(uint, text(), octets(32)),
           3: row(uint, octets(16), text(255))}
-GRANT = row(octets(16), text(255), octets(), many(anything, 2, 3), TERMS, octets(32), uint, uint, octets(32))
+GRANT = row(octets(16), text(255), octets(), many(anything, 2, 3), TERMS, octets(32), uint, uint, octets(32), octets(0, 16))
 GROUP = row(text(255), uint, uint, octets(32), COLLECTION, many(GRANT, 0, 65536))
 ACTIONS = {
     1: row(uint, octets(16), text(), uint, octets(0, 32), octets(32)),
@@ -565,6 +565,7 @@ class Tree:
         require(segments[0] == "o" and all(re.fullmatch("[0-9a-v~]+", s) for s in segments[1:]), "a path is not one of the store")
         require(held_back <= 1, "not 0 or 1")
         self.top, self.of, self.held_back, self.collections = top, check_kind(of, TOPS), held_back, {}
+        self.unfiled = False  # in the hands of somebody whom the owner may not know of
         self.nk, self.object = (of[1], None) if of[0] == 0 else (b"", parse_mount(of[1]))
         require(self.object is None or len(self.object) == 1, "the name of an object is not a segment")
         for x in collections:
@@ -637,7 +638,7 @@ class Tree:
         """The object at a path below the top. `source` is a binary file."""
         header = source.read(256)
         collection = self.collections.get(header[24:40])
-        denied = AccessDenied if self.held_back else Tampered
+        denied = AccessDenied if self.held_back or self.unfiled else Tampered
         require(self.of[0] != 2 or self.of[2] == header[224:], "another version lies there now", NotFound)
         if self.object is not None and path == self.object and collection is not None:
             below = None if self.of[0] == 2 else ()
@@ -694,6 +695,11 @@ class State:
         check_scope(grant[3])
         check_terms(grant[4])
 
+    def hangs(self, grant):
+        """Whether the grant that it was given on from is in force, older, and to be given on."""
+        above = self.grants.get(grant[9])
+        return not grant[9] or above is not None and above[6] < grant[6] and above[4][0] & 2 != 0
+
     @staticmethod
     def check_link(link):
         if link[2]:
@@ -722,9 +728,11 @@ class State:
         elif kind == 7:
             self.check_grant(x)
             fits = x[3][0] != 0 or self.tree.at(parse_mount(x[3][1])) is not None
-            require(x[0] not in self.grants and x[6] == sequence and fits, "a grant does not fit the state before it")
+            require(x[0] not in self.grants and x[6] == sequence and fits and self.hangs(x),
+                    "a grant does not fit the state before it")
             self.grants[x[0]] = x
         elif kind == 8:
+            require(not any(grant[9] == x for grant in self.grants.values()), "another grant hangs below it")
             gone = self.grants.pop(x, None) or any(group.members.pop(x, None) for group in self.groups.values())
             require(gone, "no such grant")
         elif kind == 12:
@@ -821,7 +829,7 @@ def apply_entry(state, sequence, actions):
             state = State(tree, *action[1][1:])
             require(tree.top == "o" and tree.object is None and not tree.held_back and tree.at(()) is not None, "a snapshot is not of a whole vault")
             require(all(c.closed is None and (not c.chain or c.chain[-1][1] < sequence) for c in tree.collections.values())
-                    and all(grant[6] < sequence for grant in state.grants.values())
+                    and all(grant[6] < sequence and state.hangs(grant) for grant in state.grants.values())
                     and all(link[5] < sequence for link in state.links.values())
                     and all(g.generations[-1][1] < sequence and all(m[6] < sequence for m in g.members.values())
                             and g.id not in tree.collections for g in state.groups.values()), "a snapshot is of a later entry")
@@ -1304,29 +1312,66 @@ class IdentityFile:
 
 # --- 12. Grants ---------------------------------------------------------------------------
 
-STATEMENT = row(octets(16), uint, octets(16), octets(32), octets(32), many(anything, 2, 3), TERMS, octets(32), row(uint, octets(32)))
-LETTER = row(octets(), octets(64), octets(), octets(32), many(anything, 2))
+STATEMENT = row(octets(16), uint, octets(16), octets(32), octets(32), many(anything, 2, 3), TERMS, octets(32), row(uint, octets(32)),
+                text(1024), octets(0, 32))
+CHAIN = many(row(octets(), octets(64), octets(), octets(32)), 0, 3)
+LETTER = row(octets(), octets(64), octets(), octets(32), many(anything, 2), CHAIN)
 BUNDLE = row(many(octets(), 0, 65536), many(row(octets(16), octets()), 0, 65536))
 GENERATIONS = row(octets(16), uint, many(row(uint32, uint, octets(32), octets(32)), 1, 65536))
 KEYS = {0: row(uint, TREE), 1: row(uint, uint, octets(32)), 2: row(uint, GENERATIONS)}
 
 
-class Letter:
-    """What a letter says, its signature checked."""
+class Statement:
+    """Who gave whom access to what, its signature checked."""
 
-    def __init__(self, data, vault_id, grantee):
-        statement, signature, card, self.mailbox, self.keys = parse(data, LETTER)
-        require(self.keys[0] in KEYS, "there are no such keys")
-        KEYS[self.keys[0]](self.keys)
-        self.grantor = Card(card)
+    def __init__(self, statement, signature, card, chain_key=None):
+        require(len(statement) <= 8192, "a statement is too long")
+        self.grantor, self.chain_key = Card(card), chain_key
         signed = b"kluis/v1/statement\0" + statement
         verify(self.grantor.signing_key, signature, signed)
-        self.statement_hash = sha256(signed)
-        vault, self.suite, self.id, grantor, to, self.scope, terms, self.tree_hash, self.before = parse(statement, STATEMENT)
-        require((vault, grantor, to) == (vault_id, self.grantor.hash, grantee), "a letter of another grant")
+        self.hash = sha256(signed)
+        (self.vault, self.suite, self.id, grantor, self.to, self.scope, self.terms, self.tree_hash, self.before, self.stored,
+         self.above) = parse(statement, STATEMENT)
+        require(grantor == self.grantor.hash, "signed by another than it says")
         require(self.suite in (1, 2), "a suite is unknown", UnsupportedFormat)
         require(len(check_scope(self.scope)) <= 1, "a name is not a segment")
-        check_terms(terms)
+        check_terms(self.terms)
+
+    def allows(self, other):
+        """Section 12, Giving on."""
+        follows = other.before[0] > self.before[0] - (self.above != b"")
+        require((self.vault, self.suite, self.to) == (other.vault, other.suite, other.grantor.hash) and follows,
+                "a statement does not hang below this one")
+        rights, begin, end, _ = self.terms
+        its_rights, its_begin, its_end, _ = other.terms
+        is_version = other.scope[0] == 2
+        if self.scope[0] == 0 and other.stored != self.stored:
+            within = other.stored.startswith(self.stored + "/") and bool(other.scope[1])
+        else:
+            as_object = self.scope[0] == 1 and is_version and self.scope[1] == other.scope[1]
+            within = other.stored == self.stored and (self.scope == other.scope or as_object)
+        past = its_rights & 5 == 0 if is_version else its_rights & 4 == rights & 4
+        require(rights & 2 and (rights & 1 or not its_rights & 1) and past and its_begin >= begin
+                and (not end or 0 < its_end <= end) and within, "wider than what was given", AccessDenied)
+
+
+class Letter:
+    """What a letter says, its signatures checked."""
+
+    def __init__(self, data, vault_id, grantee):
+        statement, signature, card, self.mailbox, self.keys, chain = parse(data, LETTER)
+        require(self.keys[0] in KEYS, "there are no such keys")
+        KEYS[self.keys[0]](self.keys)
+        self.chain = [Statement(*above) for above in chain]
+        self.statement = own = Statement(statement, signature, card)
+        require((own.vault, own.to) == (vault_id, grantee), "a letter of another grant")
+        self.grantor, self.suite, self.id, self.scope = own.grantor, own.suite, own.id, own.scope
+        self.statement_hash, self.tree_hash, self.before = own.hash, own.tree_hash, own.before
+        whole = [*self.chain, own]
+        require(whole[0].above == b"", "the owner's statement is not in the chain")
+        for above, below in zip(whole, whole[1:]):
+            require(below.above == above.hash, "a chain has a gap")
+            above.allows(below)
 
     def tree(self, encoded, is_group):
         require(sha256(cbor_encode(encoded)) == self.tree_hash, "a tree is not the one that was signed")
@@ -1336,12 +1381,13 @@ class Letter:
             require(all(a[0] < b[0] and a[1] <= b[1] for a, b in zip(generations, generations[1:])),
                     "generations are out of order")
             require(self.scope[:2] == [3, group], "generations of something else")
+            require(self.statement.stored == "o", "a group lies nowhere")
             tree = Tree("o", [0, bytes(32)])
             tree.add(Collection(group, "", 0, 0, [], [[number, opened, 0, seed] for number, opened, seed, _ in generations]))
             return tree
         tree = Tree(*encoded)
         require(tree.is_of(self.scope), "a tree of something else")
-        require(tree.at(()) is not None, "a tree without its top")
+        require(tree.at(()) is not None and tree.top == self.statement.stored, "a tree without its top")
         return tree
 
 
@@ -1368,11 +1414,21 @@ class Share:
         require(self.letter.keys[0] in ((0,) if self.through else (0, 2)), "a first letter has its keys inside")
         self.generations = self.letter.keys[1] if self.letter.keys[0] == 2 else None
         self.tree = self.letter.tree(self.letter.keys[1], self.generations is not None)
-        self.head, self.filed, self.awaited = self.letter.before, False, None
+        require(not (self.through and self.letter.chain), "nothing is given on to a group")
+        self.first, self.chain = self.letter, self.letter.chain
+        self.head = self.chain[0].before if self.chain else self.letter.before
+        self.filed, self.known, self.fallen, self.awaited = False, False, False, None
+        self.tree.unfiled = self.is_unfiled
 
     def follow(self, entry):
         """The next entry. Where `awaited` is set then, `renew` comes before the one after it."""
         require(entry.sequence == self.head[0] + 1 and entry.previous == self.head[1], "an entry does not follow")
+        self.hear(entry)
+        if entry.sequence <= self.first.before[0]:
+            require(self.filed, "the ledger does not hold the grant at the top", AccessDenied)
+            require(entry.sequence < self.first.before[0] or entry.hash == self.first.before[1], "given on in another ledger")
+            self.head = [entry.sequence, entry.hash]
+            return
         news, (label, notice) = [], self.as_holder()
         for i, (audience, sealed) in enumerate(entry.parts):
             if audience == [2, label]:
@@ -1389,7 +1445,8 @@ class Share:
                 is_last = audience[2] == collection.chain[-1][0]  # who came with the entry that closes it has the next
                 news += [(collection, action) for action in parse_actions(entry.part(key, i, sealed)) if action[0] != 10 or is_last]
         require(label or all(action[0] in (1, 2, 4, 9, 10, 11, 18) for _, action in news), "an action is not for holders")
-        self.filed = self.filed or [9, self.letter.statement_hash] in [action for _, action in news]
+        self.known = self.known or [9, self.first.statement_hash] in [action for _, action in news]
+        self.filed = self.filed or self.known and not self.chain
         require(self.filed, "the ledger does not hold this grant", AccessDenied)
         for collection, action in news:
             if action[0] == 10:
@@ -1413,7 +1470,27 @@ class Share:
                 self.tree.apply(entry.sequence, [*action[:2], added, removed])
             elif action[0] in (4, 18) or action[0] == 2 and not (known and known.chain[-1][0] >= action[2]):
                 self.tree.apply(entry.sequence, action)
-        self.head = [entry.sequence, entry.hash]
+        self.tree.unfiled, self.head = self.is_unfiled, [entry.sequence, entry.hash]
+
+    def hear(self, entry):
+        """What is said to everybody below the grants of the chain."""
+        for above in self.chain:
+            label = kdf(above.chain_key, "holder", self.vault_id)[:16]
+            notice = kdf(above.chain_key, "notice", self.vault_id)
+            for i, (audience, sealed) in enumerate(entry.parts):
+                for action in parse_actions(entry.part(notice, i, sealed)) if audience == [2, label] else ():
+                    require(action[0] in (8, 9, 10), "an action is not for those below")
+                    if action == [9, self.chain[0].hash]:
+                        self.filed = True
+                    if action[0] == 8:
+                        require(action[1] in [x.id for x in self.chain], "another grant is taken back")
+                        self.fallen = True
+                    collection = self.tree.collections.get(action[1])
+                    is_later = entry.sequence > self.first.before[0] and self.tree.of[0] != 2
+                    if action[0] == 10 and is_later and collection and collection.is_written:
+                        collection.closed = entry.sequence
+                        if action[2]:
+                            self.awaited = entry.sequence, action[2]
 
     def as_holder(self):
         """Where parts for who holds one object or version stand, and their key; nothing for a folder."""
@@ -1423,7 +1500,10 @@ class Share:
         return kdf(key, "holder", self.vault_id)[:16], kdf(key, "notice", self.vault_id)
 
     @property
-    def has_ended(self): return self.tree.at(()).closed is not None
+    def has_ended(self): return self.fallen or self.tree.at(()).closed is not None
+
+    @property
+    def is_unfiled(self): return bool(self.chain) and not self.known
 
     def renew(self, record):
         """Takes the keys that follow from the bundle; False if there are none."""
@@ -1442,7 +1522,8 @@ class Share:
         key = kdf(mailbox, "letter-key", self.vault_id)
         letter = Letter(open_record(key, "letter", self.vault_id, place, letters[labels.index(label)][1]),
                         self.vault_id, self.card_hash)
-        require(letter.id == self.letter.id and letter.before[0] + 1 == sequence, "a letter of another grant or entry")
+        require(letter.id == self.letter.id and letter.before[0] + 1 == sequence and not letter.chain,
+                "a letter of another grant or entry")
         encoded, is_group = letter.keys[1], self.generations is not None
         require(letter.keys[0] in (2 * is_group, 1), "keys of another kind")
         if letter.keys[0] == 1:
@@ -1451,6 +1532,7 @@ class Share:
             encoded = parse(ring, GENERATIONS if is_group else TREE)
         self.letter, self.tree = letter, letter.tree(encoded, is_group)
         self.generations = encoded if is_group else None
+        self.known = True
         return True
 
     def open(self, source, path, outside=None):
@@ -1458,15 +1540,27 @@ class Share:
 
 
 class GrantFile:
-    """What `share --out` writes: an invitation, and the first letter."""
+    """What `share --out` writes: an invitation, the first letter, and for the owner what somebody gave on."""
 
     def __init__(self, text_):
-        data = strip_magic(armored(text_, "GRANT", 24 << 20), b"KLF1", (16 << 20) + 4096 + 128)
-        shape = row(text(4096), octets(16), octets(16), octets(16), octets())
-        self.address, self.vault_id, self.letter_name, self.grantor, self.letter = parse(data, shape)
+        data = strip_magic(armored(text_, "GRANT", 24 << 20), b"KLF1", (16 << 20) + 65536 + 4096 + 128)
+        shape = row(text(4096), octets(16), octets(16), octets(16), octets(), octets())
+        self.address, self.vault_id, self.letter_name, self.grantor, self.letter, self.part = parse(data, shape)
+        require(len(self.part) <= 65536, "an owner's part is too long")
         require(self.address and not any(unicodedata.category(c) == "Cc" for c in self.address),
                 "an address is empty or has control characters")
         require(self.letter, "a grant without a letter")
+
+    def owners_part(self, owner, vault_id):
+        """What it says to the owner: the statement, whom it is for, and where below what the grantor has."""
+        require(self.part and self.vault_id == vault_id, "nothing for this owner")
+        opened = owner.open(vault_id, self.letter_name + b"copy", self.part)
+        shape = row(octets(), octets(64), octets(), text(255), octets(), octets(32), text())
+        statement, signature, card, name, grantee, mailbox, place = parse(opened, shape)
+        statement, grantee = Statement(statement, signature, card), Card(grantee)
+        require(name and is_control_free(name) and statement.to == grantee.hash and statement.vault == vault_id
+                and statement.grantor.fingerprint == self.grantor, "an owner's part of another grant")
+        return statement, name, grantee, mailbox, place
 
 
 # --- 13. Links ----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import kluis_reader as k
 from harness import pattern, test
 
 VECTORS = Path(__file__).parent.parent / "vectors"
-FILES = "kdf passwords slots header ledger names objects padding lengths kit identity grants groups signed links".split()
+FILES = "kdf passwords slots header ledger names objects padding lengths kit identity grants groups chains signed links".split()
 CLASSES = {"tampered": k.Tampered, "wrong_credentials": k.WrongCredentials, "unsupported_format": k.UnsupportedFormat,
            "limit_exceeded": k.LimitExceeded, "invalid_input": k.InvalidInput, "stale": k.Stale,
            "access_denied": k.AccessDenied, "not_found": k.NotFound}
@@ -245,6 +245,21 @@ def groups_open(c):
 
 def groups_object(c):
     return object_of(c, in_group(c))
+
+
+def chains_open(c):
+    share = in_group(c)
+    return {**shown(share), "chain": [[x.grantor.fingerprint, x.id] for x in share.chain], "unfiled": share.is_unfiled}
+
+
+def chains_object(c):
+    return object_of(c, in_group(c))
+
+
+def chains_copy(c):
+    file = k.GrantFile(c.raw("text"))
+    statement, name, grantee, _, place = file.owners_part(k.Identity(c["secrets"]), c["vault_id"])
+    return {"id": statement.id, "to": name, "fingerprint": grantee.fingerprint, "place": place}
 
 
 def grants_follow(c):

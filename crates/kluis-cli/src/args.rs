@@ -192,7 +192,11 @@ pub(crate) enum Verb {
     /// then on. Interrupted, it goes on where it stopped. What the store kept of older versions it
     /// does not reach.
     Reencrypt(Reencrypt),
-    /// Accept what somebody shared, with --identity
+    /// Accept what somebody shared, with --identity; or file what somebody gave on of yours
+    ///
+    /// Who was allowed to give on what you shared sends you the FILE that he made. You see who
+    /// gave what to whom before it is filed. From then on it is a grant of yours: it outlasts new
+    /// keys, and `kluis revoke` takes it back.
     Accept(Accept),
     /// Give access to whoever has a URL: make, list and withdraw links
     #[command(subcommand)]
@@ -569,8 +573,9 @@ pub(crate) struct TakingBack {
 pub(crate) struct ShareArgs {
     /// An object, or a folder, which ends in `/` where both are there; `:` is the whole vault
     pub(crate) path: OsString,
-    /// Whom, by their name among the contacts, or a group
-    #[arg(value_name = "CONTACT|GROUP")]
+    /// Whom, by their name among the contacts, or a group; for what was shared with you, the
+    /// file of their card
+    #[arg(value_name = "CONTACT|GROUP|CARD")]
     pub(crate) whom: String,
     /// Writing and deleting too
     #[arg(long)]
@@ -592,6 +597,12 @@ pub(crate) struct ShareArgs {
     /// Nothing of what was written before
     #[arg(long)]
     pub(crate) from_now: bool,
+    /// They may give on what they get, or less, to others whom you see in `kluis access`
+    #[arg(long)]
+    pub(crate) reshare: bool,
+    /// The 12 words of their card, as they read them out, where its file is given
+    #[arg(long, value_name = "WORDS")]
+    pub(crate) words: Option<String>,
     /// The object as it is now, and nothing that is written in its place later
     #[arg(long, conflicts_with_all = ["write", "from_now"])]
     pub(crate) version: bool,
@@ -652,7 +663,8 @@ pub(crate) struct Accept {
     /// Forget what was accepted from the vault under NAME instead, on this device alone
     #[arg(long, value_name = "NAME", conflicts_with_all = ["offer", "name"])]
     pub(crate) forget: Option<String>,
-    /// The name that the folder or object gets here [default: its own]
+    /// The name that the folder or object gets here [default: its own]; or that of who has what
+    /// you file
     #[arg(long = "as", value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// Do not ask

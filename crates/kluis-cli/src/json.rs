@@ -142,6 +142,29 @@ pub(crate) struct GrantMessage<'a> {
     pub(crate) terms: Option<TermsMessage<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) given: Option<String>,
+    /// The grant that it was given on from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<String>,
+    /// Who gave it on, from the owner down.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) chain: Vec<GiverMessage>,
+    /// Given on, and not filed by the owner.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) unfiled: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct GiverMessage {
+    pub(crate) grantor: String,
+    pub(crate) id: String,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Somebody's place in a group.
@@ -193,6 +216,8 @@ impl fmt::Debug for LinkMessage<'_> {
 #[derive(Debug, Serialize)]
 pub(crate) struct TermsMessage<'a> {
     pub(crate) write: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) reshare: bool,
     pub(crate) past: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) from: Option<String>,

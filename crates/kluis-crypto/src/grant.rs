@@ -8,6 +8,7 @@
 
 use crate::card::Card;
 use crate::cbor::{Reader, Record, Writer};
+use crate::chain::{Chain, Signed};
 use crate::contact::Contact;
 use crate::group::Generations;
 use crate::header::{Suite, check_magic};
@@ -63,7 +64,8 @@ pub struct Terms {
     /// Whether the grantee may write. In a vault that is not signed whoever reads
     /// can compute what a writer writes; there it rests on the store's credentials.
     pub write: bool,
-    /// Whether the grantee may give access on. Stated and signed; no client acts on it yet.
+    /// Whether the grantee may give access on: what he has or less, at most
+    /// [four](crate::MAX_CHAIN) statements deep.
     pub reshare: bool,
     /// Whether what was written before is reached.
     pub past: Past,
@@ -179,6 +181,8 @@ pub struct GrantRecord {
     /// When that was, by the clock of who wrote it.
     pub(crate) time: u64,
     pub(crate) statement: RecordHash,
+    /// The grant that it was given on from.
+    pub(crate) parent: Option<GrantId>,
 }
 
 impl GrantRecord {
@@ -227,6 +231,11 @@ impl GrantRecord {
     pub fn time(&self) -> u64 {
         self.time
     }
+
+    /// The grant whose holder gave this one on; none for what the owner gave.
+    pub fn parent(&self) -> Option<GrantId> {
+        self.parent
+    }
 }
 
 impl fmt::Debug for GrantRecord {
@@ -239,7 +248,7 @@ impl fmt::Debug for GrantRecord {
 
 impl Record for GrantRecord {
     fn write(&self, to: &mut Writer) {
-        to.array(9)
+        to.array(10)
             .bytes(self.id.as_bytes())
             .text(&self.to)
             .bytes(self.card.as_bytes());
@@ -248,11 +257,12 @@ impl Record for GrantRecord {
         to.bytes(self.mailbox.expose_secret())
             .uint(self.filed)
             .uint(self.time)
-            .bytes(self.statement.as_bytes());
+            .bytes(self.statement.as_bytes())
+            .bytes(self.parent.as_ref().map_or(&[], |id| id.as_bytes()));
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self> {
-        from.array(9)?;
+        from.array(10)?;
         Ok(Self {
             id: GrantId(*from.fixed()?),
             to: from.text(Contact::MAX_NAME)?.to_owned(),
@@ -263,6 +273,7 @@ impl Record for GrantRecord {
             filed: from.uint()?,
             time: from.uint()?,
             statement: RecordHash(*from.fixed()?),
+            parent: from.fixed_or_empty()?.copied().map(GrantId),
         })
     }
 }
@@ -286,17 +297,37 @@ pub struct Statement {
     pub(crate) terms: Terms,
     /// Hash of the keys that go with it.
     pub(crate) tree: RecordHash,
-    /// The ledger entry before the one that files it.
+    /// The ledger entry before the one that files it; of what somebody gave on, the
+    /// newest that he knew.
     pub(crate) before: Position,
+    /// Where what was shared lies in the store.
+    pub(crate) stored: String,
+    /// The statement by whose leave it was given on.
+    pub(crate) above: Option<RecordHash>,
 }
 
 impl Statement {
-    const MAX_LENGTH: usize = 8_192;
+    pub(crate) const MAX_LENGTH: usize = 8_192;
+
+    /// Names the grant.
+    pub fn id(&self) -> GrantId {
+        self.id
+    }
+
+    /// What was shared, with its own name for its path.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// What was given.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
 }
 
 impl Record for Statement {
     fn write(&self, to: &mut Writer) {
-        to.array(9)
+        to.array(11)
             .bytes(self.vault.as_bytes())
             .uint(self.suite.number().into())
             .bytes(self.id.as_bytes())
@@ -308,10 +339,12 @@ impl Record for Statement {
         to.array(2)
             .uint(self.before.sequence)
             .bytes(self.before.hash.as_bytes());
+        to.text(&self.stored);
+        to.bytes(self.above.as_ref().map_or(&[], |hash| hash.as_bytes()));
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self> {
-        from.array(9)?;
+        from.array(11)?;
         let vault = VaultId(*from.fixed()?);
         let suite = Suite::from_number(from.uint()?)?;
         let id = GrantId(*from.fixed()?);
@@ -336,6 +369,8 @@ impl Record for Statement {
                 sequence: from.uint()?,
                 hash: RecordHash(*from.fixed()?),
             },
+            stored: from.text(Tree::MAX_STORED)?.to_owned(),
+            above: from.fixed_or_empty()?.copied().map(RecordHash),
         })
     }
 }
@@ -376,18 +411,21 @@ enum Road {
 }
 
 /// What a grantee opens: `[statement, signature, grantor's card, mailbox secret,
-/// keys]`, the keys being `[0, tree]`, `[1, ring, key]` or `[2, generations of a group]`.
+/// keys, chain]`, the keys being `[0, tree]`, `[1, ring, key]` or `[2, generations of a
+/// group]`.
 struct Letter {
     statement: Vec<u8>,
     signature: [u8; 64],
     grantor: Card,
     mailbox: MailboxSecret,
     keys: Keys,
+    /// Empty where the owner is the grantor.
+    chain: Chain,
 }
 
 impl Record for Letter {
     fn write(&self, to: &mut Writer) {
-        to.array(5)
+        to.array(6)
             .bytes(&self.statement)
             .bytes(&self.signature)
             .bytes(self.grantor.as_bytes())
@@ -408,10 +446,11 @@ impl Record for Letter {
                 generations.write(to);
             }
         }
+        self.chain.write(to);
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self> {
-        from.array(5)?;
+        from.array(6)?;
         let statement = from.bytes(Statement::MAX_LENGTH)?.to_vec();
         let signature = *from.fixed()?;
         let grantor = Card::parse(from.bytes(Card::MAX_LENGTH)?)?;
@@ -433,6 +472,7 @@ impl Record for Letter {
             grantor,
             mailbox,
             keys,
+            chain: Chain::read(from)?,
         })
     }
 }
@@ -448,19 +488,15 @@ pub(crate) fn statement_hash(statement: &Statement) -> RecordHash {
     RecordHash(hash.finalize().into())
 }
 
-fn letter(
-    grantor: &Identity,
-    statement: &Statement,
-    mailbox: &MailboxSecret,
-    keys: Keys,
-) -> Letter {
-    let encoded = statement.encode().to_vec();
+fn letter(signed: Signed, mailbox: &MailboxSecret, keys: Keys, chain: Chain) -> Letter {
+    let (statement, signature, grantor) = signed.into_parts();
     Letter {
-        signature: grantor.sign(domain::STATEMENT, &[&encoded]),
-        statement: encoded,
-        grantor: grantor.card().clone(),
+        statement,
+        signature,
+        grantor,
         mailbox: mailbox.duplicate(),
         keys,
+        chain,
     }
 }
 
@@ -511,9 +547,23 @@ pub(crate) fn first_letter(
     keys: Keys,
     name: &LetterName,
 ) -> Result<Vec<u8>> {
-    let letter = letter(grantor, statement, mailbox, keys);
+    let signed = Signed::sign(grantor, statement.clone());
+    letter_below(grantee, signed, mailbox, keys, Chain::default(), name)
+}
+
+/// The same, below a chain.
+pub(crate) fn letter_below(
+    grantee: &Card,
+    signed: Signed,
+    mailbox: &MailboxSecret,
+    keys: Keys,
+    chain: Chain,
+    name: &LetterName,
+) -> Result<Vec<u8>> {
+    let vault = signed.statement.vault;
+    let letter = letter(signed, mailbox, keys, chain);
     let mut record = Share::MAGIC.to_vec();
-    record.extend(grantee.seal(&statement.vault, &name.0, &letter.encode())?);
+    record.extend(grantee.seal(&vault, &name.0, &letter.encode())?);
     if record.len() > Share::MAX_LENGTH {
         return Err(Error::LimitExceeded("length of a grant"));
     }
@@ -581,7 +631,13 @@ impl Bundle {
         let sealed = message::seal(
             found_by.key(vault).expose_secret(),
             &Self::place("letter", vault, &place),
-            &letter(grantor, statement, mailbox, keys).encode(),
+            &letter(
+                Signed::sign(grantor, statement.clone()),
+                mailbox,
+                keys,
+                Chain::default(),
+            )
+            .encode(),
         )?;
         self.letters.insert(found_by.label(vault, sequence), sealed);
         Ok(())
@@ -662,9 +718,18 @@ pub struct Share {
     grantor: Card,
     mailbox: MailboxSecret,
     tree: Tree,
+    /// The statement of the first letter, which is the one that is filed.
+    first: Signed,
+    /// The statements above it, where it was given on.
+    chain: Chain,
     /// The ledger entry up to which it was followed.
     head: Position,
+    /// Whether the ledger holds it; of what was given on, the grant at the top.
     filed: bool,
+    /// Whether the ledger holds it, also where it was given on.
+    known: bool,
+    /// Whether a grant above was taken back.
+    fallen: bool,
     /// A bundle that may hold the keys that follow, and the entry that names it.
     awaited: Option<(u64, RecordHash)>,
 }
@@ -693,13 +758,13 @@ impl Share {
     ) -> Result<Self> {
         let sealed = Self::sealed(record)?;
         let letter = Letter::decode(&identity.open(vault, &name.0, sealed)?)?;
-        let statement = Self::check(&letter, vault, &identity.card().hash())?;
+        let signed = Self::check(&letter, vault, &identity.card().hash())?;
         let given = match letter.keys {
             Keys::Inside(tree) => Given::Tree(tree),
             Keys::Group(generations) => Given::Group(generations),
             Keys::Ring(..) => return Err(Error::Tampered),
         };
-        Self::assemble(statement, letter.grantor, letter.mailbox, given)
+        Self::assemble(signed, letter.chain, letter.mailbox, given)
     }
 
     /// Opens the first letter of a grant to a group, by a membership in it that was
@@ -722,13 +787,13 @@ impl Share {
         };
         let (letter, card) = generations.open(vault, &name.0, sealed)?;
         let letter = Letter::decode(&letter)?;
-        let statement = Self::check(&letter, vault, &card)?;
-        // A group is in no group.
-        let Keys::Inside(tree) = letter.keys else {
+        let signed = Self::check(&letter, vault, &card)?;
+        // A group is in no group, and nothing is given on to one.
+        let (Keys::Inside(tree), true) = (letter.keys, letter.chain.is_empty()) else {
             return Err(Error::Tampered);
         };
         let given = Given::Tree(tree);
-        let share = Self::assemble(statement, letter.grantor, letter.mailbox, given)?;
+        let share = Self::assemble(signed, letter.chain, letter.mailbox, given)?;
         Ok(Self {
             road: Road::Through(generations.duplicate()),
             ..share
@@ -742,28 +807,41 @@ impl Share {
         check_magic(record, Self::MAGIC)
     }
 
-    fn check(letter: &Letter, vault: &VaultId, grantee: &RecordHash) -> Result<Statement> {
-        // Before anything else is looked at: what a later version says is signed.
-        letter
-            .grantor
-            .verify(domain::STATEMENT, &[&letter.statement], &letter.signature)?;
-        let statement = Statement::decode(&letter.statement)?;
-        let right = statement.vault == *vault
-            && statement.grantee == *grantee
-            && statement.grantor == letter.grantor.hash();
-        if right {
-            Ok(statement)
+    fn check(letter: &Letter, vault: &VaultId, grantee: &RecordHash) -> Result<Signed> {
+        let grantor = letter.grantor.clone();
+        let signed = Signed::check(letter.statement.clone(), letter.signature, grantor)?;
+        let statement = &signed.statement;
+        if statement.vault == *vault && statement.grantee == *grantee {
+            Ok(signed)
         } else {
             Err(Error::Tampered)
         }
     }
 
-    fn assemble(
-        statement: Statement,
-        grantor: Card,
-        mailbox: MailboxSecret,
-        given: Given,
-    ) -> Result<Self> {
+    fn assemble(first: Signed, chain: Chain, mailbox: MailboxSecret, given: Given) -> Result<Self> {
+        chain.check(&first.statement)?;
+        let (road, mut tree) = Self::stated(&first.statement, given)?;
+        tree.set_unfiled(!chain.is_empty());
+        // From before all that the statements say was filed.
+        let top = chain.owners().unwrap_or(&first);
+        Ok(Self {
+            road,
+            head: top.statement.before,
+            statement: first.statement.clone(),
+            grantor: first.grantor.clone(),
+            mailbox,
+            tree,
+            first,
+            chain,
+            filed: false,
+            known: false,
+            fallen: false,
+            awaited: None,
+        })
+    }
+
+    /// The keys, if they are those that a statement speaks of.
+    fn stated(statement: &Statement, given: Given) -> Result<(Road, Tree)> {
         let hash = given.hash();
         let (road, is_of, mut tree) = match given {
             Given::Tree(tree) => (Road::Own, tree.is_of(&statement.scope), tree),
@@ -773,20 +851,12 @@ impl Share {
                 (Road::Membership(generations), is_of, tree)
             }
         };
-        if hash != statement.tree || !is_of || tree.mounted(None).is_none() {
+        let is_stated = hash == statement.tree && is_of && tree.top() == statement.stored;
+        if !is_stated || tree.mounted(None).is_none() {
             return Err(Error::Tampered);
         }
         tree.set_head(statement.before.sequence);
-        Ok(Self {
-            road,
-            head: statement.before,
-            statement,
-            grantor,
-            mailbox,
-            tree,
-            filed: false,
-            awaited: None,
-        })
+        Ok((road, tree))
     }
 
     /// Goes on by the next entry of the ledger.
@@ -799,11 +869,24 @@ impl Share {
         if entry.previous() != Some(self.head.hash) || position.sequence != self.head.sequence + 1 {
             return Err(Error::Tampered);
         }
-        let expected = statement_hash(&self.statement);
+        self.hear(entry)?;
+        let first = self.first.statement.before;
+        if position.sequence <= first.sequence {
+            // The keys are of later; until then only what was given on counts.
+            if !self.filed {
+                return Err(not_filed());
+            }
+            if position.sequence == first.sequence && position != first {
+                return Err(Error::Tampered);
+            }
+            self.head = position;
+            return Ok(());
+        }
+        let expected = self.first.hash();
         let mut opened = Vec::new();
         for action in entry.notices(&self.tree, &self.mailbox)? {
             match action {
-                Action::Filed(statement) => self.filed |= statement == expected,
+                Action::Filed(statement) => self.known |= statement == expected,
                 Action::Closed { collection, bundle } => {
                     let closed = self.tree.get_mut(&collection).ok_or(Error::Tampered)?;
                     closed.closed = Some(position.sequence);
@@ -818,16 +901,52 @@ impl Share {
                 other => opened.push(other),
             }
         }
+        self.filed |= self.known && self.chain.is_empty();
         if !self.filed {
-            return Err(Error::AccessDenied(
-                "the owner's ledger does not hold this grant",
-            ));
+            return Err(not_filed());
         }
         for action in opened {
             self.tree.apply(action, position.sequence)?;
         }
+        self.tree.set_unfiled(self.is_unfiled());
         self.head = position;
         self.tree.set_head(position.sequence);
+        Ok(())
+    }
+
+    /// Takes in what an entry says to everybody below the grants above this one.
+    fn hear(&mut self, entry: &Entry) -> Result<()> {
+        let Some(owners) = self.chain.owners().map(Signed::hash) else {
+            return Ok(());
+        };
+        let position = entry.position();
+        for action in entry.notices_below(&self.statement.vault, self.chain.keys())? {
+            match action {
+                Action::Filed(statement) => self.filed |= statement == owners,
+                Action::Revoke(grant) if self.chain.has(&grant) => {
+                    self.fallen = true;
+                    self.tree.close(position.sequence);
+                }
+                Action::Closed { collection, bundle }
+                    if position.sequence > self.first.statement.before.sequence =>
+                {
+                    // A version ends with no epoch.
+                    let is_written = self.tree.version().is_none()
+                        && self.tree.written().any(|c| c.id == collection);
+                    if let Some(closed) = self.tree.get_mut(&collection)
+                        && is_written
+                    {
+                        closed.closed = Some(position.sequence);
+                        if let Some(bundle) = bundle {
+                            self.awaited = Some((position.sequence, bundle));
+                        }
+                    }
+                }
+                // Of before the keys were given on.
+                Action::Closed { .. } => {}
+                _ => return Err(Error::Tampered),
+            }
+        }
         Ok(())
     }
 
@@ -841,9 +960,8 @@ impl Share {
     /// Whether access has ended: the epoch of what was shared was closed, and no key
     /// followed.
     pub fn is_closed(&self) -> bool {
-        self.tree
-            .mounted(None)
-            .is_none_or(|top| top.current().is_none())
+        let top = self.tree.mounted(None);
+        self.fallen || top.is_none_or(|top| top.current().is_none())
     }
 
     /// Takes the keys that follow from a bundle, and says whether there are any:
@@ -873,8 +991,12 @@ impl Share {
         let place = Bundle::place("letter", &vault, &place);
         let letter = message::open(found_by.key(&vault).expose_secret(), &place, sealed)?;
         let letter = Letter::decode(&letter)?;
-        let statement = Self::check(&letter, &vault, &self.statement.grantee)?;
-        if statement.id != self.statement.id || statement.before.sequence + 1 != sequence {
+        let statement = Self::check(&letter, &vault, &self.statement.grantee)?.statement;
+        let is_new = statement.id == self.statement.id
+            && statement.before.sequence + 1 == sequence
+            && statement.above.is_none()
+            && letter.chain.is_empty();
+        if !is_new {
             return Err(Error::Tampered);
         }
         let given = match (letter.keys, &self.road) {
@@ -888,14 +1010,17 @@ impl Share {
             }
             _ => return Err(Error::Tampered),
         };
-        let (head, road) = (self.head, std::mem::replace(&mut self.road, Road::Own));
-        *self = Self::assemble(statement, letter.grantor, letter.mailbox, given)?;
-        if let Road::Through(_) = road {
+        let (road, tree) = Self::stated(&statement, given)?;
+        if let Road::Membership(_) = road {
             self.road = road;
         }
-        self.filed = true;
-        self.head = head;
-        self.tree.set_head(head.sequence);
+        self.tree = tree;
+        self.statement = statement;
+        self.grantor = letter.grantor;
+        self.mailbox = letter.mailbox;
+        self.known = true;
+        self.awaited = None;
+        self.tree.set_head(self.head.sequence);
         Ok(true)
     }
 
@@ -938,6 +1063,34 @@ impl Share {
         &self.statement.terms
     }
 
+    /// The grants above this one, from the owner's down, where it was given on: who
+    /// gave, and what.
+    pub fn chain(&self) -> impl Iterator<Item = (&Card, &Statement)> {
+        self.chain.givers()
+    }
+
+    /// Whether somebody gave it on and the owner has not filed it: the keys are those of
+    /// the epoch in which it was given on, and nothing is written.
+    pub fn is_unfiled(&self) -> bool {
+        !self.chain.is_empty() && !self.known
+    }
+
+    /// The card of the vault's owner, by his newest word.
+    pub fn owner(&self) -> &Card {
+        match self.chain.owners() {
+            Some(owners) if self.statement.above.is_some() => &owners.grantor,
+            _ => &self.grantor,
+        }
+    }
+
+    pub(crate) fn first(&self) -> (&Signed, &Chain, &MailboxSecret) {
+        (&self.first, &self.chain, &self.mailbox)
+    }
+
+    pub(crate) fn is_filed(&self) -> bool {
+        self.filed
+    }
+
     /// The suite of the vault's objects.
     pub fn suite(&self) -> Suite {
         self.statement.suite
@@ -952,6 +1105,10 @@ impl Share {
     pub fn head(&self) -> Position {
         self.head
     }
+}
+
+fn not_filed() -> Error {
+    Error::AccessDenied("the owner's ledger does not hold this grant")
 }
 
 #[cfg(test)]
@@ -1047,6 +1204,7 @@ pub(crate) fn forged(
             Some(Forgery::Ring) => Keys::Ring(0, RingKey::make()?),
             _ => Keys::Inside(tree),
         },
+        chain: letter.chain,
     };
     let sealed = identity.card().seal(vault, &name.0, &letter.encode())?;
     Ok([&Share::MAGIC[..], &sealed].concat())
@@ -1295,6 +1453,8 @@ mod tests {
                 terms,
                 tree: RecordHash(hashes[2]),
                 before: Position { sequence, hash: RecordHash(hashes[3]) },
+                stored: "o/name".to_owned(),
+                above: (sequence % 2 == 0).then_some(RecordHash(hashes[1])),
             };
             prop_assert_eq!(Statement::decode(&statement.encode()), Ok(statement));
             let bundle = Bundle { rings, letters };

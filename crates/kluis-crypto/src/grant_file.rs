@@ -4,6 +4,7 @@
 use crate::armor::Armor;
 use crate::card::Fingerprint;
 use crate::cbor::{Reader, Record, Writer};
+use crate::chain::OwnersCopy;
 use crate::grant::{LetterName, Share};
 use crate::header::check_magic;
 use crate::{Error, Result, VaultId};
@@ -19,6 +20,7 @@ pub struct GrantFile {
     name: LetterName,
     grantor: Fingerprint,
     letter: Vec<u8>,
+    copy: Vec<u8>,
 }
 
 impl GrantFile {
@@ -26,7 +28,8 @@ impl GrantFile {
     pub const MAX_TEXT: usize = 24 << 20;
     /// Longest address in bytes.
     pub const MAX_ADDRESS: usize = 4_096;
-    const MAX_LENGTH: usize = Share::MAX_LENGTH + (Self::MAX_ADDRESS + 128);
+    const MAX_LENGTH: usize =
+        Share::MAX_LENGTH + OwnersCopy::MAX_LENGTH + (Self::MAX_ADDRESS + 128);
     const MAGIC: [u8; 4] = *b"KLF1";
     const ARMOR: Armor = Armor {
         label: "GRANT",
@@ -55,6 +58,7 @@ impl GrantFile {
             name,
             grantor,
             letter: letter.to_vec(),
+            copy: Vec::new(),
         };
         if file.letter.len() > Share::MAX_LENGTH {
             return Err(Error::LimitExceeded("length of a grant"));
@@ -66,6 +70,27 @@ impl GrantFile {
                 "a grant as a file has an address of 1 to 4,096 bytes without control characters, and a letter",
             ))
         }
+    }
+
+    /// The same with what the owner gets of a grant that somebody gave on, so that one
+    /// file serves its grantee and the owner.
+    ///
+    /// # Errors
+    /// `LimitExceeded`.
+    pub fn with_copy(self, copy: &[u8]) -> Result<Self> {
+        if copy.len() > OwnersCopy::MAX_LENGTH {
+            return Err(Error::LimitExceeded("length of a grant"));
+        }
+        Ok(Self {
+            copy: copy.to_vec(),
+            ..self
+        })
+    }
+
+    /// What the owner gets of it: see [`OwnersCopy::open`]. Empty for what he gave
+    /// himself.
+    pub fn copy(&self) -> &[u8] {
+        &self.copy
     }
 
     fn is_sound(&self) -> bool {
@@ -124,22 +149,24 @@ impl GrantFile {
 
 impl Record for GrantFile {
     fn write(&self, to: &mut Writer) {
-        to.array(5)
+        to.array(6)
             .text(&self.address)
             .bytes(self.vault.as_bytes())
             .bytes(&self.name.0)
             .bytes(self.grantor.as_bytes())
-            .bytes(&self.letter);
+            .bytes(&self.letter)
+            .bytes(&self.copy);
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self> {
-        from.array(5)?;
+        from.array(6)?;
         let file = Self {
             address: from.text(Self::MAX_ADDRESS)?.to_owned(),
             vault: VaultId(*from.fixed()?),
             name: LetterName(*from.fixed()?),
             grantor: Fingerprint::from_bytes(*from.fixed()?),
             letter: from.bytes(Share::MAX_LENGTH)?.to_vec(),
+            copy: from.bytes(OwnersCopy::MAX_LENGTH)?.to_vec(),
         };
         if file.is_sound() {
             Ok(file)

@@ -44,6 +44,7 @@ labels! {
     HOLDER = "holder",
     LETTER_LABEL = "letter-label",
     LETTER_KEY = "letter-key",
+    BELOW = "below",
     LINK_NAME = "link-name",
     LINK_KEY = "link-key",
     GROUP_MAILBOX = "group-mailbox",

@@ -34,6 +34,7 @@ mod armor;
 mod authority;
 mod card;
 mod cbor;
+mod chain;
 mod collection;
 mod contact;
 mod credential;
@@ -72,6 +73,7 @@ mod vectors;
 
 pub use authority::Authorities;
 pub use card::{Card, Fingerprint, IdentitySuite, Replacement};
+pub use chain::{GiveOn, GivenOn, MAX_CHAIN, OwnersCopy};
 pub use collection::Collection;
 pub use contact::{Contact, Recipient, Trust};
 pub use credential::{Credential, KdfCeiling, KdfParams, Keyfile, Password, RecoveryPhrase};

@@ -553,6 +553,10 @@ impl Opener {
             (false, true) if tree.is_partial() => {
                 Error::AccessDenied("written before access was given")
             }
+            // A folder was mounted around what was given on, which nobody told its reader.
+            (false, true) if tree.is_unfiled() => Error::AccessDenied(
+                "written with keys of later: what was given on waits for the owner to file it",
+            ),
             (true, _) | (false, true) => Error::Tampered,
             (false, false) => stale.clone(),
         };

@@ -173,6 +173,8 @@ pub struct Tree {
     /// Whether its reader goes on to read the ledger, so that a stamp above `head`
     /// shows that something is hidden from him.
     follows: bool,
+    /// Whether the owner may not know of its reader, who is told less then.
+    unfiled: bool,
     collections: BTreeMap<CollectionId, Collection>,
     /// Those that can be written to, by their mounts.
     mounts: BTreeMap<Option<VaultPath>, CollectionId>,
@@ -223,7 +225,7 @@ impl Held<'_> {
 impl Tree {
     pub(crate) const MAX_COLLECTIONS: usize = 65_536;
     pub(crate) const MAX_EPOCHS: usize = 65_536;
-    const MAX_STORED: usize = 1_024;
+    pub(crate) const MAX_STORED: usize = 1_024;
 
     pub(crate) fn new(stored: String, names: NameKey) -> Self {
         Self::with_top(stored, Top::Folder(names))
@@ -236,6 +238,7 @@ impl Tree {
             past: Past::Shared,
             head: 0,
             follows: true,
+            unfiled: false,
             collections: BTreeMap::new(),
             mounts: BTreeMap::new(),
         }
@@ -281,6 +284,14 @@ impl Tree {
         self.follows
     }
 
+    pub(crate) fn set_unfiled(&mut self, unfiled: bool) {
+        self.unfiled = unfiled;
+    }
+
+    pub(crate) fn is_unfiled(&self) -> bool {
+        self.unfiled
+    }
+
     #[cfg(test)]
     pub(crate) fn name_key(&self) -> &NameKey {
         match &self.top {
@@ -304,6 +315,7 @@ impl Tree {
             past: self.past,
             head: self.head,
             follows: self.follows,
+            unfiled: self.unfiled,
             collections: self
                 .collections
                 .iter()
@@ -686,6 +698,16 @@ impl Tree {
             tree.insert_some(part)?;
         }
         Ok(tree)
+    }
+
+    /// What somebody gets of it to whom its holder gives it on.
+    ///
+    /// # Errors
+    /// As [`part`](Self::part).
+    pub(crate) fn part_given_on(&self, scope: &Scope) -> Result<Self> {
+        let mut part = self.part(scope, None)?;
+        part.past = self.past;
+        Ok(part)
     }
 
     /// Takes in what is left of a collection, if anything is, with the writers of that.

@@ -7,6 +7,7 @@
 //! should fail has to fail with the class that is stated here.
 
 mod cases;
+mod chains;
 mod example;
 mod grants;
 mod groups;

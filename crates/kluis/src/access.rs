@@ -160,7 +160,8 @@ impl Control {
             Access::Member(member)
                 if member.shares.is_empty() && member.groups.is_empty() && !allowed =>
             {
-                Err(taken_back(member.ended.first().map_or("", |r| &r.name)))
+                let ended = member.ended.first();
+                Err(ended.map_or_else(|| taken_back(""), has_ended))
             }
             _ => Ok(()),
         }
@@ -235,7 +236,7 @@ impl Control {
     /// # Errors
     /// `AccessDenied` also where the lease is over; otherwise as `locate_to_write`.
     pub(crate) fn locate_leased(&self, text: &str) -> Result<Located<'_>> {
-        let located = self.locate_to_write(text)?;
+        let located = self.locate_now(text)?;
         located
             .tree
             .check_lease(&located.path, self.written(), now())
@@ -299,9 +300,29 @@ impl Control {
     /// # Errors
     /// `AccessDenied` where it was shared for reading; otherwise as `locate`.
     pub(crate) fn locate_to_write(&self, text: &str) -> Result<Located<'_>> {
+        self.locate_for_writing(text, false)
+    }
+
+    /// As `locate_to_write`, and `AccessDenied` too where what was given on waits to be
+    /// filed.
+    pub(crate) fn locate_now(&self, text: &str) -> Result<Located<'_>> {
+        self.locate_for_writing(text, true)
+    }
+
+    fn locate_for_writing(&self, text: &str, now: bool) -> Result<Located<'_>> {
         let may_write = match &self.access {
             Access::Owner(_) => true,
-            Access::Member(member) => member.find(&path(text)?)?.0.terms().write,
+            Access::Member(member) => {
+                let share = member.find(&path(text)?)?.0;
+                if now && share.terms().write && share.is_unfiled() {
+                    return Err(Error::AccessDenied {
+                        what: format!(
+                            "writing to {text} yet, which was given on: it waits for the owner of the vault to file it"
+                        ),
+                    });
+                }
+                share.terms().write
+            }
             Access::Link(_) => false,
         };
         if !may_write {
@@ -399,14 +420,14 @@ impl Member {
     }
 
     /// The share that a path leads into, and the rest of the path.
-    fn find(&self, path: &VaultPath) -> Result<(&Share, Option<VaultPath>)> {
+    pub(crate) fn find(&self, path: &VaultPath) -> Result<(&Share, Option<VaultPath>)> {
         let (name, below) = match path.as_str().split_once('/') {
             Some((name, below)) => (name, Some(self::path(below)?)),
             None => (path.as_str(), None),
         };
         let share = self.shares.get(name).ok_or_else(|| {
-            if self.ended.iter().any(|ended| ended.name == name) {
-                return taken_back(name);
+            if let Some(ended) = self.ended.iter().find(|ended| ended.name == name) {
+                return has_ended(ended);
             }
             Error::NotFound {
                 path: path.as_str().to_owned(),
@@ -418,6 +439,19 @@ impl Member {
             .map_err(|error| Error::core(error, path.as_str()))?;
         Ok((share, below))
     }
+}
+
+/// Why there is nothing more of a share to be had.
+fn has_ended(ended: &Received) -> Error {
+    if ended.unfiled {
+        return Error::AccessDenied {
+            what: format!(
+                "what was given on as {:?}: it was taken back, or new keys came before the owner of the vault had filed it; have it given on again",
+                ended.name
+            ),
+        };
+    }
+    taken_back(&ended.name)
 }
 
 /// What was shared under this name is not any more.

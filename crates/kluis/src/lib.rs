@@ -68,6 +68,7 @@ mod object;
 mod pin;
 mod read;
 mod reencrypt;
+mod resharing;
 mod sharing;
 mod vault;
 mod write;
@@ -89,9 +90,10 @@ pub use object_store;
 pub use pin::LedgerPin;
 pub use read::Object;
 pub use reencrypt::{Receipt, Reencrypted};
+pub use resharing::{GivenOn, ToFile};
 pub use sharing::{
-    AccessPeriod, AccessStatement, Grant, Granted, GroupInfo, GroupMember, Invitation, Kind, Lease,
-    LinkPeriod, Prefixes, Received, Revoked,
+    AccessPeriod, AccessStatement, Giver, Grant, Granted, GroupInfo, GroupMember, Invitation, Kind,
+    Lease, LinkPeriod, Prefixes, Received, Revoked,
 };
 pub use vault::{AddedSlot, FoundVault, SlotInfo, Vault, VaultOptions};
 pub use write::MAX_CONDITIONAL_STREAM;

@@ -555,6 +555,7 @@ impl Vault {
     pub async fn revoke_link(&self, id: &LinkId) -> Result<Revoked> {
         let (control, _) = self.decide(Decision::Withdraw(vec![*id])).await?;
         Ok(Revoked {
+            taken: Vec::new(),
             pin: self.pin_of(&control),
             // Whoever had it is nobody by name.
             remaining: Vec::new(),

@@ -287,7 +287,11 @@ impl Vault {
     /// `NotFound` where the store says so; S3 does not.
     pub async fn delete(&self, path: impl AsRef<str>) -> Result<()> {
         let text = path.as_ref();
-        let place = self.control()?.locate_to_write(text)?.store_path(text)?;
+        let mut control = self.control()?;
+        if control.locate_to_write(text).is_ok() && control.locate_now(text).is_err() {
+            control = self.refresh().await?;
+        }
+        let place = control.locate_now(text)?.store_path(text)?;
         let deleted = self.backend().delete(&stored(&place.path), text).await;
         if !matches!(deleted, Ok(()) | Err(Error::NotFound { .. })) {
             return deleted;

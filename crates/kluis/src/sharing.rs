@@ -12,8 +12,8 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use kluis_crypto::{
     Accepted, Card, Contact, Decision, Entry, Fingerprint, GrantFile, GrantId, GrantRecord, Group,
-    Identity, IdentitySuite, Ledger, LetterName, Position, Recipient, Scope, Share, Terms, Tree,
-    VaultId, VaultPath, bundle_path,
+    Identity, IdentitySuite, Ledger, LetterName, Position, Recipient, Scope, Share, Statement,
+    Terms, Tree, VaultId, VaultPath, bundle_path,
 };
 use object_store::ObjectStore;
 use std::collections::{BTreeMap, BTreeSet};
@@ -88,6 +88,14 @@ impl Invitation {
             grantor: file.grantor(),
         };
         Ok((address.with_id(invitation.vault), invitation))
+    }
+
+    pub(crate) fn made(vault: VaultId, letter: LetterName, grantor: Fingerprint) -> Self {
+        Self {
+            vault,
+            letter,
+            grantor,
+        }
     }
 
     fn accepted(&self, name: &str) -> Accepted {
@@ -184,6 +192,39 @@ pub struct Prefixes {
     pub single: Vec<String>,
 }
 
+impl Prefixes {
+    /// Those of the records that everybody needs.
+    fn of_records() -> Self {
+        let owned = |all: &[&str]| all.iter().map(|&text| text.to_owned()).collect();
+        Self {
+            read: owned(&["kluis.vault", "k/header", "k/h", "k/l", "k/g"]),
+            list: owned(&["k/h", "k/l"]),
+            write: Vec::new(),
+            single: owned(&["kluis.vault", "k/header"]),
+        }
+    }
+
+    /// With what lies there.
+    fn add(&mut self, objects: String, is_folder: bool, write: bool) {
+        if is_folder {
+            self.list.push(objects.clone());
+        } else {
+            self.single.push(objects.clone());
+        }
+        if write {
+            self.write.push(objects.clone());
+        }
+        self.read.push(objects);
+    }
+
+    /// For what lies there alone.
+    pub(crate) fn of(objects: String, is_folder: bool, write: bool) -> Self {
+        let mut prefixes = Self::of_records();
+        prefixes.add(objects, is_folder, write);
+        prefixes
+    }
+}
+
 /// What was shared: how much of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -234,10 +275,12 @@ pub struct Grant {
     pub given: SystemTime,
     /// The ledger sequence that filed it.
     pub filed: u64,
+    /// The grant whose holder gave this one on; none for what the owner gave.
+    pub parent: Option<GrantId>,
 }
 
 impl Grant {
-    fn of(record: &GrantRecord) -> Self {
+    pub(crate) fn of(record: &GrantRecord) -> Self {
         Self {
             id: record.id(),
             to: record.to().to_owned(),
@@ -249,6 +292,7 @@ impl Grant {
             terms: record.terms().clone(),
             given: from_micros(record.time()),
             filed: record.filed(),
+            parent: record.parent(),
         }
     }
 
@@ -389,6 +433,39 @@ pub struct Received {
     pub terms: Terms,
     /// Whether it was taken back.
     pub ended: bool,
+    /// The grants above it, from the owner's down, where somebody gave it on.
+    pub chain: Vec<Giver>,
+    /// Whether it was given on and waits for the owner to file it: it is for reading
+    /// until then, and ends with the epoch in which it was given on.
+    pub unfiled: bool,
+}
+
+/// A grant above one that was given on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Giver {
+    /// Who gave it: of the first the owner of the vault.
+    pub grantor: Fingerprint,
+    /// Names the grant.
+    pub id: GrantId,
+    /// The own name of what was given; empty for the whole vault.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// What was given.
+    pub terms: Terms,
+}
+
+impl Giver {
+    fn of((card, statement): (&Card, &Statement)) -> Self {
+        Self {
+            grantor: card.fingerprint(),
+            id: statement.id(),
+            name: statement.scope().name().to_owned(),
+            kind: Kind::of(statement.scope()),
+            terms: statement.terms().clone(),
+        }
+    }
 }
 
 impl Received {
@@ -402,6 +479,8 @@ impl Received {
             grantor: accepted.grantor,
             terms: share.terms().clone(),
             ended,
+            chain: share.chain().map(Giver::of).collect(),
+            unfiled: share.is_unfiled(),
         }
     }
 }
@@ -426,6 +505,8 @@ pub struct Revoked {
     /// The ledger with it: whoever opens the vault with this pin knows that it was
     /// taken back, also if they keep no device state.
     pub pin: LedgerPin,
+    /// What was taken back: the grants that were named, and those below them.
+    pub taken: Vec<Grant>,
     /// What the same people still have access to, by other grants.
     pub remaining: Vec<Grant>,
 }
@@ -897,6 +978,9 @@ impl Vault {
     /// closes nothing: its holder's client is told, and its key is worth nothing once
     /// the object is written again.
     ///
+    /// Whoever hangs below a grant by having been given on from it falls with it, in the
+    /// same entry: see [`below`](Self::below).
+    ///
     /// # Errors
     /// `NotFound`; `InvalidInput` where the same person keeps access by another grant
     /// on the same or on a folder around it, or by a group, which it names; `Conflict`; those
@@ -906,7 +990,7 @@ impl Vault {
             let ledger = &control.owner()?.ledger;
             let members = ledger.groups().into_iter().flat_map(Group::members);
             let held = ledger.grants().chain(members);
-            let held = held.map(|grant| (grant.id(), grant.card().fingerprint()));
+            let held = held.map(|grant| (grant.id(), Grant::of(grant)));
             Ok::<_, Error>(held.collect::<BTreeMap<_, _>>())
         };
         let mut before = held(&*self.control()?)?;
@@ -914,7 +998,12 @@ impl Vault {
             before = held(&*self.refresh().await?)?;
         }
         let (control, _) = self.decide(Decision::Revoke(grants.to_vec())).await?;
-        let people: Vec<_> = grants.iter().filter_map(|id| before.get(id)).collect();
+        let named = |grant: &Grant| {
+            let mut chain = std::iter::successors(Some(grant), |g| before.get(&g.parent?));
+            chain.any(|above| grants.contains(&above.id))
+        };
+        let mut taken: Vec<Grant> = before.values().filter(|g| named(g)).cloned().collect();
+        let people: Vec<_> = taken.iter().map(|grant| &grant.fingerprint).collect();
         let ledger = &control.owner()?.ledger;
         let of_theirs = |record: &GrantRecord| match ledger.grantee(record) {
             Some(group) => group
@@ -926,8 +1015,10 @@ impl Vault {
         let mut remaining: Vec<Grant> = ledger.grants().flat_map(of_theirs).collect();
         remaining.retain(|grant| people.contains(&&grant.fingerprint));
         remaining.sort_by_key(|grant| (grant.filed, grant.id));
+        taken.sort_by_key(|grant| (grant.filed, grant.id));
         Ok(Revoked {
             pin: self.pin_of(&control),
+            taken,
             remaining,
         })
     }
@@ -1007,13 +1098,7 @@ impl Vault {
 
 /// What a grantee's credentials have to reach; those of a member, what his group does.
 fn prefixes(ledger: &Ledger, grant: &GrantRecord) -> Result<Prefixes> {
-    let owned = |records: &[&str]| records.iter().map(|&r| r.to_owned()).collect::<Vec<_>>();
-    let mut prefixes = Prefixes {
-        read: owned(&["kluis.vault", "k/header", "k/h", "k/l", "k/g"]),
-        list: owned(&["k/h", "k/l"]),
-        write: Vec::new(),
-        single: owned(&["kluis.vault", "k/header"]),
-    };
+    let mut prefixes = Prefixes::of_records();
     let tree = ledger.tree();
     for grant in ledger.reach_of(grant) {
         let objects = match grant.scope().path() {
@@ -1025,15 +1110,8 @@ fn prefixes(ledger: &Ledger, grant: &GrantRecord) -> Result<Prefixes> {
                     .path
             }
         };
-        if Kind::of(grant.scope()) == Kind::Folder {
-            prefixes.list.push(objects.clone());
-        } else {
-            prefixes.single.push(objects.clone());
-        }
-        if grant.terms().write {
-            prefixes.write.push(objects.clone());
-        }
-        prefixes.read.push(objects);
+        let is_folder = Kind::of(grant.scope()) == Kind::Folder;
+        prefixes.add(objects, is_folder, grant.terms().write);
     }
     for all in [
         &mut prefixes.read,

@@ -8,7 +8,8 @@ use crate::exit::{Failure, Result};
 use crate::json::AccessMessage;
 use crate::session::Session;
 use crate::terminal::{Message, Output, rfc3339, sanitize};
-use kluis::{AccessPeriod, LinkPeriod, Past};
+use kluis::{AccessPeriod, GrantId, LinkPeriod, Past};
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 /// The columns of the table and of CSV, in this order.
@@ -58,6 +59,11 @@ pub(super) async fn access(session: &Session, args: Access) -> Result<()> {
     let opened = session.open_for(&path).await?;
     let statement = opened.vault.access(path.prefix()).await?;
     let found: Vec<_> = statement.between(span.0, span.1).collect();
+    let givers: Givers<'_> = statement
+        .access
+        .iter()
+        .map(|period| (period.grant.id, &*period.grant.to))
+        .collect();
     let by_link = |period: &&LinkPeriod| {
         let (begin, end) = period.span();
         begin <= span.1 && end.is_none_or(|end| end >= span.0)
@@ -66,7 +72,7 @@ pub(super) async fn access(session: &Session, args: Access) -> Result<()> {
     let mut out = Output::new();
     if session.terminal.json() {
         for period in &found {
-            out.message(&Message::Access(Box::new(message(period))))?;
+            out.message(&Message::Access(Box::new(message(period, &givers))))?;
         }
         for period in &links {
             out.message(&Message::Access(Box::new(link_message(period))))?;
@@ -80,7 +86,7 @@ pub(super) async fn access(session: &Session, args: Access) -> Result<()> {
         })?;
         return out.finish();
     }
-    let grants = found.iter().map(|period| row(period));
+    let grants = found.iter().map(|period| row(period, &givers));
     let rows: Vec<_> = grants
         .chain(links.iter().map(|period| link_row(period)))
         .collect();
@@ -119,15 +125,26 @@ fn kind(period: &AccessPeriod) -> &'static str {
     }
 }
 
-/// Decided by the owner, as everything in the ledger is.
+/// Decided by the owner.
 const BY: &str = "owner";
 
-fn row(period: &AccessPeriod) -> [String; 15] {
+/// Who has a grant, to be found by what hangs below it.
+type Givers<'a> = BTreeMap<GrantId, &'a str>;
+
+fn by<'a>(period: &AccessPeriod, givers: &Givers<'a>) -> &'a str {
+    let giver = period.grant.parent.and_then(|parent| givers.get(&parent));
+    giver.copied().unwrap_or(BY)
+}
+
+fn row(period: &AccessPeriod, givers: &Givers<'_>) -> [String; 15] {
     let grant = &period.grant;
     let at = |time: Option<SystemTime>| time.and_then(rfc3339).unwrap_or_default();
     let mut may = rights(&grant.terms).to_owned();
     if grant.terms.past == Past::HeldBack {
         may.push_str(", nothing of the past");
+    }
+    if grant.terms.reshare {
+        may.push_str(", may give it on");
     }
     [
         grant.to.clone(),
@@ -141,7 +158,7 @@ fn row(period: &AccessPeriod) -> [String; 15] {
         grant.filed.to_string(),
         at(period.ended),
         period.ended_by.map_or_else(String::new, |n| n.to_string()),
-        BY.to_owned(),
+        by(period, givers).to_owned(),
         suite_name(grant.suite).to_owned(),
         grant.terms.purpose.clone(),
         grant.group.clone().unwrap_or_default(),
@@ -200,7 +217,7 @@ fn link_message(period: &LinkPeriod) -> AccessMessage<'_> {
     }
 }
 
-fn message(period: &AccessPeriod) -> AccessMessage<'_> {
+fn message<'a>(period: &'a AccessPeriod, givers: &Givers<'a>) -> AccessMessage<'a> {
     let grant = &period.grant;
     AccessMessage {
         id: grant.id.to_string(),
@@ -218,7 +235,7 @@ fn message(period: &AccessPeriod) -> AccessMessage<'_> {
         given_by_entry: grant.filed,
         ended: period.ended.and_then(rfc3339),
         ended_by_entry: period.ended_by,
-        by: BY,
+        by: by(period, givers),
         purpose: &grant.terms.purpose,
     }
 }

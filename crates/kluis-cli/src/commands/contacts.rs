@@ -168,7 +168,7 @@ async fn verify(
     Ok(())
 }
 
-async fn ask_words(name: &str) -> Result<String> {
+pub(super) async fn ask_words(name: &str) -> Result<String> {
     let question = format!("The 12 words that {name} reads to you: ");
     let Some(answer) = ask_visible(&question).await else {
         return Err(Failure::usage(
@@ -191,7 +191,7 @@ fn check_count(words: &str) -> Result<()> {
     }
 }
 
-fn compare(name: &str, own: &Fingerprint, given: &str) -> Result<()> {
+pub(super) fn compare(name: &str, own: &Fingerprint, given: &str) -> Result<()> {
     if given
         .parse::<Fingerprint>()
         .is_ok_and(|given| given == *own)

@@ -1,11 +1,11 @@
 //! `share`, `shares`, `revoke` and `accept`.
 
-use super::contacts::{find, untrusted};
-use super::identity::{exists, suite_name, write_public};
+use super::contacts::{ask_words, compare, find, untrusted};
+use super::identity::{exists, read_card, suite_name, write_public};
 use crate::address::VaultPath;
 use crate::args::{Accept, HandingOver, Revoke, ShareArgs, TakingBack};
 use crate::exit::{Exit, Failure, Result};
-use crate::json::{GrantMessage, MemberMessage, PrefixesMessage, TermsMessage};
+use crate::json::{GiverMessage, GrantMessage, MemberMessage, PrefixesMessage, TermsMessage};
 use crate::secrets::{Secret, read_public};
 use crate::session::{Opened, Session, as_member};
 use crate::store::Store;
@@ -13,8 +13,9 @@ use crate::terminal::{Message, Output, confirm, rfc3339};
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use futures_util::TryStreamExt;
 use kluis::{
-    Address, Grant, GrantFile, GrantId, Granted, GroupInfo, GroupMember, IdentitySuite, Invitation,
-    Kind, LinkId, LinkInfo, Past, Receipt, Received, Recipient, Revoked, Terms, Trust,
+    Address, Contact, Giver, Grant, GrantFile, GrantId, Granted, GroupInfo, GroupMember,
+    IdentitySuite, Invitation, Kind, LinkId, LinkInfo, Past, Receipt, Received, Recipient, Revoked,
+    Terms, Trust, Vault,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -54,6 +55,15 @@ pub(super) async fn share(session: &Session, args: ShareArgs) -> Result<()> {
     let target = session.target(&path).await?;
     check_handing(&args.handing, target.address.url())?;
     let opened = session.open_for(&path).await?;
+    if is_received(&opened) {
+        return give_on(session, &args, &path, &opened, terms).await;
+    }
+    if args.words.is_some() {
+        return Err(Failure::usage(
+            "--words is for the file of a card, of what was shared with you",
+            "add the contact, and give the words to `kluis contact verify`",
+        ));
+    }
     let Whom {
         name,
         words,
@@ -215,6 +225,151 @@ pub(super) fn warn_classical(session: &Session, suite: IdentitySuite) {
     }
 }
 
+/// Gives on what was shared with the one who has the vault open.
+async fn give_on(
+    session: &Session,
+    args: &ShareArgs,
+    path: &VaultPath,
+    opened: &Opened,
+    terms: Terms,
+) -> Result<()> {
+    let usage = |message: &str, hint: &'static str| Err(Failure::usage(message, hint));
+    let Some(out) = &args.handing.out else {
+        return usage(
+            "what is given on lies in no store: it is a file",
+            "give --out FILE, for whom it is for and for the owner of the vault",
+        );
+    };
+    if path.is_root() {
+        return usage(
+            "the whole vault is not yours to share",
+            "name what was shared with you: `kluis shares`",
+        );
+    }
+    let file = Path::new(&args.whom);
+    if args.whom != "-"
+        && file
+            .metadata()
+            .is_err_and(|e| e.kind() == ErrorKind::NotFound)
+    {
+        return usage(
+            "the address book is the owner's; what was shared with you is given on to a card",
+            "give the file of their card, as `kluis identity show` prints it",
+        );
+    }
+    let card = read_card(file)?;
+    let name = file.file_stem().map(OsStr::to_string_lossy);
+    let name = name.unwrap_or_default().into_owned();
+    let contact = Contact::new(&name, card).map_err(Failure::core)?;
+    let words = contact.card().fingerprint();
+    match &args.words {
+        Some(given) => compare(&name, &words, given)?,
+        None => compare(&name, &words, &ask_words(&name).await?)?,
+    }
+    let suite = contact.card().suite();
+    refuse_classical(&name, suite, args.handing.allow_classical)?;
+    let contact = contact.verified(&words).map_err(Failure::core)?;
+    let mut recipient = contact.recipient().map_err(Failure::core)?;
+    if args.handing.allow_classical {
+        recipient = recipient.allow_classical();
+    }
+    let kind = kind_of(session, opened, path, args.version).await?;
+    let rights = describe(&terms);
+    let (vault, at) = (&opened.vault, &path.path);
+    let given = match kind {
+        Kind::Object => vault.give_object_on(at, &recipient, terms).await,
+        Kind::Version => vault.give_version_on(at, &recipient, terms).await,
+        _ => vault.give_on(at, &recipient, terms).await,
+    };
+    let given = given.map_err(|e| Failure::from(e).at(path.to_string()))?;
+    write_public(out, &given.file(&opened.address)?.to_armor())?;
+    let prefixes = &given.prefixes;
+    let mut printed = Output::new();
+    if session.terminal.json() {
+        printed.message(&Message::Invitation {
+            invitation: &given.invitation.at(&opened.address),
+            grant: given.id.to_string(),
+            prefixes: PrefixesMessage {
+                read: &prefixes.read,
+                list: &prefixes.list,
+                write: &prefixes.write,
+            },
+            policy: None,
+        })?;
+    } else {
+        printed.line(&given.id.to_string())?;
+    }
+    printed.finish()?;
+    for line in [
+        format!(
+            "gave {path}{} on to {name} ({words}): {rights}; the grant was written to {}",
+            mark(kind),
+            out.display()
+        ),
+        format!(
+            "what their own credentials of the store have to reach, below the vault: {}",
+            prefixes.read.join(", ")
+        ),
+        "send the file to them, and to the owner of the vault: until he files it (`kluis accept FILE`) they can only read, and nothing of what is written once the vault has new keys".to_owned(),
+    ] {
+        session.terminal.note(&line);
+    }
+    Ok(())
+}
+
+/// Files what somebody gave on, in the vault that is open.
+async fn file_copy(
+    session: &Session,
+    vault: &Vault,
+    label: &str,
+    file: &GrantFile,
+    args: &Accept,
+) -> Result<()> {
+    let failed = |e: kluis::Error| {
+        let is_tampered = matches!(e, kluis::Error::Tampered { .. });
+        let mut failure = Failure::from(e);
+        if is_tampered {
+            "it is not for the owner of this vault, or was changed on its way: ask for it again"
+                .clone_into(&mut failure.hint);
+        }
+        failure
+    };
+    let found = vault.to_file(file).await.map_err(failed)?;
+    let to = args.name.as_deref().unwrap_or(&found.to);
+    let place = format!(
+        ":{}{}",
+        found.path.as_deref().unwrap_or_default(),
+        mark(found.kind)
+    );
+    for line in [
+        format!(
+            "{} gave {place} of {label} on to {to} ({}): {}",
+            found.above.to,
+            found.fingerprint,
+            describe(&found.terms)
+        ),
+        format!("below {}", given_text(&found.above)),
+    ] {
+        session.terminal.before_asking(&line, args.yes);
+    }
+    confirm(
+        "file it, so that they keep it until you take it back",
+        args.yes,
+    )
+    .await?;
+    let grant = vault
+        .file(file, args.name.as_deref())
+        .await
+        .map_err(failed)?;
+    let mut out = Output::new();
+    Held::Grant(&grant).line(session, &mut out, "filed")?;
+    out.finish()?;
+    session
+        .terminal
+        .note("filed; hint: `kluis revoke` takes it back, and falls on it with the grant above it");
+    Ok(())
+}
+
 /// Nothing is sealed to X25519 alone unless it was asked for.
 pub(super) fn refuse_classical(name: &str, suite: IdentitySuite, allowed: bool) -> Result<()> {
     if suite.is_post_quantum() || allowed {
@@ -288,6 +443,7 @@ pub(super) async fn kind_of(
 fn terms(args: &ShareArgs) -> Result<Terms> {
     let mut terms = Terms::reading();
     terms.write = args.write;
+    terms.reshare = args.reshare;
     if args.from_now {
         terms.past = Past::HeldBack;
     }
@@ -334,6 +490,9 @@ fn describe(terms: &Terms) -> String {
     let mut text = rights(terms).to_owned();
     if terms.past == Past::HeldBack {
         text.push_str(", nothing of the past");
+    }
+    if terms.reshare {
+        text.push_str(", and may give it on");
     }
     let beyond = || "the end of the calendar".to_owned();
     if let Some(from) = terms.not_before {
@@ -470,6 +629,7 @@ fn escaped(key: &str) -> String {
 fn terms_message(terms: &Terms) -> TermsMessage<'_> {
     TermsMessage {
         write: terms.write,
+        reshare: terms.reshare,
         past: terms.past == Past::Shared,
         from: terms.not_before.and_then(written),
         until: terms.not_after.and_then(written),
@@ -490,6 +650,9 @@ fn given_message<'a>(grant: &'a Grant, state: &'a str) -> Message<'a> {
         suite: Some(suite_name(grant.suite)),
         terms: Some(terms_message(&grant.terms)),
         given: rfc3339(grant.given),
+        parent: grant.parent.map(|id| id.to_string()),
+        chain: Vec::new(),
+        unfiled: false,
     }))
 }
 
@@ -510,10 +673,11 @@ fn given_text(grant: &Grant) -> String {
         given_path(grant),
         to_whom(grant),
         describe(&grant.terms),
-        if grant.suite.is_post_quantum() {
-            ""
-        } else {
-            " (classical)"
+        match (grant.suite.is_post_quantum(), grant.parent) {
+            (true, None) => String::new(),
+            (false, None) => " (classical)".to_owned(),
+            (true, Some(parent)) => format!(" (given on from {parent})"),
+            (false, Some(parent)) => format!(" (classical, given on from {parent})"),
         },
     )
 }
@@ -538,6 +702,9 @@ fn received_line(session: &Session, out: &mut Output, received: &Received) -> Re
             suite: None,
             terms: Some(terms_message(&received.terms)),
             given: None,
+            parent: None,
+            chain: received.chain.iter().map(giver_message).collect(),
+            unfiled: received.unfiled,
         })));
     }
     let end = match (received.ended, over) {
@@ -552,7 +719,7 @@ fn received_line(session: &Session, out: &mut Output, received: &Received) -> Re
         ));
     }
     out.line(&format!(
-        "{} :{}{} from {grantor}{}: {}{end}",
+        "{} :{}{} from {grantor}{}: {}{}{end}",
         received.id,
         received.name,
         mark(received.kind),
@@ -560,8 +727,44 @@ fn received_line(session: &Session, out: &mut Output, received: &Received) -> Re
             Some(group) => format!(" by the group {group}"),
             None => String::new(),
         },
-        describe(&received.terms)
+        describe(&received.terms),
+        chain(received),
     ))
+}
+
+fn giver_message(giver: &Giver) -> GiverMessage {
+    GiverMessage {
+        grantor: giver.grantor.to_string(),
+        id: giver.id.to_string(),
+    }
+}
+
+/// By whom it was given on, in words.
+fn chain(received: &Received) -> String {
+    if received.chain.is_empty() {
+        return String::new();
+    }
+    let givers: Vec<_> = received
+        .chain
+        .iter()
+        .map(|g| g.grantor.to_string())
+        .collect();
+    let waits = if received.unfiled {
+        "; the owner has not filed it yet"
+    } else {
+        ""
+    };
+    format!(
+        "; given on, the owner being {} and who gave it on after him {}{waits}",
+        givers.first().map_or("", String::as_str),
+        givers
+            .iter()
+            .skip(1)
+            .cloned()
+            .chain([received.grantor.to_string()])
+            .collect::<Vec<_>>()
+            .join(", then "),
+    )
 }
 
 pub(super) async fn shares(session: &Session) -> Result<()> {
@@ -700,16 +903,28 @@ pub(super) async fn take_back(
         let line = format!("takes back {}", held.text());
         session.terminal.before_asking(&line, taking.yes);
     }
+    let below = opened.vault.below(&ids)?;
+    for grant in &below {
+        let line = format!(
+            "and with it, because it was given on: {}",
+            given_text(grant)
+        );
+        session.terminal.before_asking(&line, taking.yes);
+    }
+    let gone: Vec<_> = below.iter().map(|g| g.id).chain(ids.clone()).collect();
     let reached = chosen.iter().flat_map(|held| held.reaches(grants));
     let ending = Ending {
-        places: reached.map(|g| (g.path.as_deref(), g.kind)).collect(),
+        places: reached
+            .chain(&below)
+            .map(|g| (g.path.as_deref(), g.kind))
+            .collect(),
         taking,
     };
-    let stay = grants.iter().filter(|grant| !ids.contains(&grant.id));
+    let stay = grants.iter().filter(|grant| !gone.contains(&grant.id));
     ending.announce(session, opened, stay, None)?;
     let question = match chosen {
-        [one] => one.question(),
-        all => format!("take {} grants back", all.len()),
+        [one] if below.is_empty() => one.question(),
+        all => format!("take {} grants back", all.len() + below.len()),
     };
     confirm(&question, taking.yes).await?;
     let revoked = opened.vault.revoke(&ids).await?;
@@ -717,6 +932,9 @@ pub(super) async fn take_back(
         let mut out = Output::new();
         for held in chosen {
             out.message(&held.message("revoked"))?;
+        }
+        for grant in &below {
+            out.message(&given_message(grant, "revoked"))?;
         }
         out.finish()?;
     }
@@ -967,7 +1185,12 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
     };
     target.address = target.address.with_id(invitation.vault());
     let configured = || target.config.as_ref()?.identity.clone();
+    let copy = grant.as_ref().filter(|file| !file.copy().is_empty());
     let Some(file) = secrets.given_identity().or_else(configured) else {
+        if let Some(copy) = copy {
+            let opened = session.open(&target).await?;
+            return file_copy(session, &opened.vault, &target.label, copy, &args).await;
+        }
         return Err(Failure::usage(
             "what is shared is accepted with an identity",
             "give --identity FILE, or set KLUIS_IDENTITY; `kluis identity new` makes one",
@@ -998,6 +1221,9 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
         return Err(as_member(denied).at(target.label.clone()));
     }
     let Some(received) = received.iter().find(of_it) else {
+        if let Some(copy) = copy {
+            return file_copy(session, &vault, &target.label, copy, &args).await;
+        }
         let message = "the vault is your own; there is nothing to accept";
         return Err(Failure::usage(
             message,
@@ -1102,7 +1328,7 @@ async fn open_identity(
 
 /// What is offered, and by whom: what the person who accepts has to know.
 fn show_offer(session: &Session, label: &str, received: &Received, yes: bool) {
-    let terms = describe(&received.terms);
+    let terms = describe(&received.terms) + &chain(received);
     for line in [
         match received.kind {
             Kind::Group => format!("{label} offers a place in the group {}", received.name),

@@ -128,7 +128,7 @@ impl State {
                 true
             }
             Action::Forget(name) => self.contacts.remove(&name).is_some(),
-            Action::Grant(grant) if grant.filed != sequence => false,
+            Action::Grant(grant) if grant.filed != sequence || !self.hangs(&grant) => false,
             Action::Grant(grant) => match &grant.scope {
                 Scope::Group(id, name) => {
                     let group = self
@@ -140,6 +140,8 @@ impl State {
                 Scope::Folder(folder) if self.tree.mounted(folder.as_ref()).is_none() => false,
                 _ => self.grants.insert(grant.id, *grant).is_none(),
             },
+            // Who hangs below somebody falls before him.
+            Action::Revoke(id) if self.below(id).next().is_some() => false,
             Action::Link(link) => {
                 let fits = match &link.scope {
                     Scope::Folder(folder) => self.tree.mounted(folder.as_ref()).is_some(),
@@ -176,6 +178,35 @@ impl State {
         if found { Ok(()) } else { Err(Error::Tampered) }
     }
 
+    /// Whether the grant that this one was given on from is in force, and older.
+    fn hangs(&self, grant: &GrantRecord) -> bool {
+        grant.parent.is_none_or(|parent| {
+            let above = self.grants.get(&parent);
+            above.is_some_and(|above| above.filed < grant.filed && above.terms.reshare)
+        })
+    }
+
+    /// The grants that were given on from this one.
+    pub(crate) fn below(&self, id: GrantId) -> impl Iterator<Item = &GrantRecord> {
+        self.grants
+            .values()
+            .filter(move |grant| grant.parent == Some(id))
+    }
+
+    /// A grant and those above it, upwards.
+    pub(crate) fn chain_of(&self, id: &GrantId) -> impl Iterator<Item = &GrantRecord> {
+        let parent = |grant: &&GrantRecord| self.grants.get(&grant.parent?);
+        std::iter::successors(self.grants.get(id), parent)
+    }
+
+    /// Where what a grant is for lies in the store.
+    pub(crate) fn stored(&self, scope: &Scope) -> Result<String> {
+        match scope.path() {
+            Some(path) => Ok(self.tree.store_path(path)?.path),
+            None => Ok(self.tree.top().to_owned()),
+        }
+    }
+
     /// The collection whose epochs the keys of a grant are of; that of a version has
     /// none, for it ends with the version.
     pub(crate) fn collection_of(&self, scope: &Scope) -> Option<&Collection> {
@@ -190,8 +221,12 @@ impl State {
     /// # Errors
     /// `InvalidInput` where people would go on to reach all of what one of these grants, or
     /// places in a group, is for, by a road that it names.
-    pub(crate) fn check_roads(&self, ended: &BTreeSet<GrantId>) -> Result<()> {
-        for grant in ended.iter().filter_map(|id| self.grant(id)) {
+    pub(crate) fn check_roads(
+        &self,
+        named: &BTreeSet<GrantId>,
+        ended: &BTreeSet<GrantId>,
+    ) -> Result<()> {
+        for grant in named.iter().filter_map(|id| self.grant(id)) {
             self.has_no_other_road(&grant.card, &grant.scope, ended)?;
             if let Scope::Group(group, _) = &grant.scope {
                 for given in self.given_to(group) {
@@ -246,7 +281,10 @@ impl State {
             && !self.tree.is_partial()
             && self.tree.object().is_none()
             && self.tree.collections().all(could_be)
-            && self.grants.values().all(|grant| grant.filed < sequence)
+            && self
+                .grants
+                .values()
+                .all(|grant| grant.filed < sequence && self.hangs(grant))
             && self.links.values().all(|link| link.filed < sequence)
             && self.groups.values().all(|g| g.is_of_before(sequence))
             && self.groups.keys().all(|id| self.tree.get(id).is_none())

@@ -7,6 +7,7 @@ use super::{PartKey, owner_part, part_place, seal_part};
 use crate::VaultPath;
 use crate::card::Card;
 use crate::cbor::Record;
+use crate::chain::{ChainKey, OwnersCopy};
 use crate::collection::{Collection, ContentKey};
 use crate::contact::{Contact, Recipient};
 use crate::credential::random_bytes;
@@ -67,8 +68,16 @@ pub enum Decision {
         /// Who.
         recipient: Recipient,
     },
+    /// Access that somebody gave on becomes a grant of the ledger's, below the one that
+    /// allows it.
+    File {
+        /// What the owner got of it.
+        copy: Arc<OwnersCopy>,
+        /// The name of who has it.
+        to: String,
+    },
     /// Access is taken back: new epochs wherever it reached. What is taken back may also be
-    /// what makes somebody a member of a group.
+    /// what makes somebody a member of a group. Whoever it was given on to loses it too.
     Revoke(Vec<GrantId>),
     /// Epochs of these collections below these are refused from now on: nothing is left
     /// under them. See [`Tree::floors_to_raise`].
@@ -146,6 +155,8 @@ enum To {
     Object(CollectionId, u32, VaultPath),
     /// The grant of a version.
     Version(GrantId),
+    /// Everybody below this grant, filed or not.
+    Below(GrantId),
 }
 
 impl Ledger {
@@ -224,6 +235,10 @@ impl Ledger {
             }
             Decision::Revoke(grants) => {
                 closing.extend(draft.revoke(&grants)?);
+                None
+            }
+            Decision::File { copy, to } => {
+                draft.file(&copy, to, &closing)?;
                 None
             }
             Decision::RaiseFloors(floors) => {
@@ -343,8 +358,11 @@ impl Draft<'_> {
             withdrawn.insert(ended.id);
             closing.extend(self.reached(&ended.scope)?);
         }
+        // Who hung below one of them fell with it.
+        let falls = |grant: GrantId| self.ledger.grants_below(&grant).into_iter().map(|g| g.id);
+        let fallen: BTreeSet<GrantId> = revoked.iter().copied().flat_map(falls).collect();
         // More may have come into their reach than an orphan knew of.
-        for grant in revoked {
+        for grant in &revoked - &fallen {
             let scope = self.state.grant(&grant).map(|g| g.scope.clone());
             closing.extend(self.reached(&scope.ok_or(Error::Tampered)?)?);
             self.take_back(grant)?;
@@ -357,7 +375,16 @@ impl Draft<'_> {
         Ok(closing)
     }
 
+    /// Takes back a grant, and before it those that were given on from it.
     fn take_back(&mut self, id: GrantId) -> Result<()> {
+        let below: Vec<GrantId> = self.state.below(id).map(|below| below.id).collect();
+        for below in below {
+            self.take_back(below)?;
+        }
+        let grant = self.state.grant(&id).ok_or(Error::NotFound("grant"))?;
+        if grant.terms.reshare {
+            self.tell(To::Below(id), Action::Revoke(id));
+        }
         let grant = self.state.grant(&id).ok_or(Error::NotFound("grant"))?;
         // No epoch that is closed tells who holds a version.
         if let Scope::Version(..) = grant.scope {
@@ -509,16 +536,52 @@ impl Draft<'_> {
             return Err(Error::NotFound("grant"));
         }
         let ended: BTreeSet<GrantId> = grants.iter().filter(|id| !over(id)).copied().collect();
+        let falls = |id: &GrantId| self.ledger.grants_below(id).into_iter().map(|g| g.id);
+        let fallen: BTreeSet<GrantId> = ended.iter().flat_map(falls).collect();
+        let gone = &ended | &fallen;
         let mut closing = BTreeSet::new();
         for id in &ended {
             let grant = self.state.grant(id).ok_or(Error::NotFound("grant"))?;
             closing.extend(self.reached(&grant.scope)?);
         }
-        self.state.check_roads(&ended)?;
-        for id in ended {
+        self.state.check_roads(&ended, &gone)?;
+        for id in &ended - &fallen {
             self.take_back(id)?;
         }
         Ok(closing)
+    }
+
+    /// Files what somebody gave on.
+    fn file(
+        &mut self,
+        copy: &OwnersCopy,
+        to: String,
+        closing: &BTreeSet<CollectionId>,
+    ) -> Result<()> {
+        let (above, scope) = {
+            let (suite, head) = (self.ledger.suite, self.ledger.head);
+            // Behind what this entry takes back.
+            copy.examine(&self.state, (suite, head), self.now)?
+        };
+        if self.ledger.contradicts(copy.before()) {
+            return Err(Error::Tampered);
+        }
+        if self.state.group_of(copy.card()).is_some() {
+            return Err(Error::invalid(
+                "nothing is given on to a group; share with it yourself",
+            ));
+        }
+        let reached = self.reached(&scope)?;
+        if !reached.is_disjoint(closing) {
+            return Err(Error::AccessDenied(
+                "keys that were given on are replaced by this very entry; have it given on again",
+            ));
+        }
+        let grant = copy.record(to, (above, scope), (self.sequence, self.now));
+        let whom = self.holders(&grant)?;
+        self.tell(whom, Action::Filed(grant.statement));
+        self.decide(Action::Grant(Box::new(grant)))?;
+        self.settle_writers(&reached, closing)
     }
 
     fn link(&mut self, scope: Scope, link: &NewLink, terms: LinkTerms) -> Result<()> {
@@ -649,6 +712,8 @@ impl Draft<'_> {
         let bundle = self.bundle(closing, &moved)?;
         // Also those whose access the entry ends.
         let mut told: BTreeSet<To> = BTreeSet::new();
+        let ended: BTreeSet<CollectionId> = closed.iter().map(|(id, ..)| *id).collect();
+        let mut below = Vec::new();
         for (collection, number, is_read) in closed {
             if is_read {
                 told.insert(To::Members(collection, number));
@@ -658,6 +723,18 @@ impl Draft<'_> {
         }
         let moved = moved.into_iter();
         told.extend(moved.map(|(path, (collection, number))| To::Object(collection, number, path)));
+        for grant in self.ledger.state.grants.values() {
+            let reached = grant.terms.reshare.then(|| self.reached(&grant.scope));
+            for collection in reached.transpose()?.unwrap_or_default() {
+                if ended.contains(&collection) {
+                    let notice = Action::Closed { collection, bundle };
+                    below.push((To::Below(grant.id), notice));
+                }
+            }
+        }
+        for (whom, notice) in below {
+            self.tell(whom, notice);
+        }
         for whom in told {
             if let To::Members(collection, _) | To::Object(collection, ..) = whom {
                 self.tell(whom, Action::Closed { collection, bundle });
@@ -788,7 +865,8 @@ impl Draft<'_> {
             }
             let (keys, tree) = match grant.terms.past {
                 Past::HeldBack => {
-                    let tree = self.tree().part(&grant.scope, Some(grant.filed))?;
+                    let since = self.state.chain_of(&grant.id).last().map(|top| top.filed);
+                    let tree = self.tree().part(&grant.scope, since)?;
                     let hash = grant::tree_hash(&tree);
                     (Keys::Inside(tree), hash)
                 }
@@ -804,7 +882,7 @@ impl Draft<'_> {
                     (Keys::Ring(*ring, key.duplicate()), *hash)
                 }
             };
-            let statement = self.statement(grant, tree);
+            let statement = self.statement(grant, tree)?;
             let found_by = match self.state.group_of(&grant.card) {
                 Some(group) => group.mailbox(&vault, &grant.mailbox)?,
                 None => grant.mailbox.duplicate(),
@@ -820,7 +898,7 @@ impl Draft<'_> {
             let keys = group.keys()?;
             let (ring, key) = bundle.add_ring(&vault, self.sequence, &keys)?;
             for member in group.members() {
-                let statement = self.statement(member, keys.hash());
+                let statement = self.statement(member, keys.hash())?;
                 let (mailbox, grantor) = (&member.mailbox, self.secrets.identity());
                 let keys = Keys::Ring(ring, key.duplicate());
                 let mailbox = (mailbox, mailbox);
@@ -835,8 +913,8 @@ impl Draft<'_> {
         Ok(Some(hash))
     }
 
-    fn statement(&self, grant: &GrantRecord, keys: RecordHash) -> Statement {
-        Statement {
+    fn statement(&self, grant: &GrantRecord, keys: RecordHash) -> Result<Statement> {
+        Ok(Statement {
             vault: self.secrets.vault(),
             suite: self.ledger.suite,
             id: grant.id,
@@ -846,7 +924,9 @@ impl Draft<'_> {
             terms: grant.terms.clone(),
             tree: keys,
             before: self.ledger.head,
-        }
+            stored: self.state.stored(&grant.scope)?,
+            above: None,
+        })
     }
 
     fn share(
@@ -860,6 +940,11 @@ impl Draft<'_> {
         recipient.check_suite()?;
         // The card of a group may be of an earlier generation.
         let group = self.state.group_of(recipient.card());
+        if terms.reshare && group.is_some() {
+            return Err(Error::invalid(
+                "what a group has cannot be given on: nobody in it could sign for the group; share with a person",
+            ));
+        }
         let recipient = group.map_or(Ok(recipient.clone()), Group::recipient)?;
         let hash = grant::tree_hash(&tree);
         self.give(scope, (Keys::Inside(tree), hash), &recipient, terms)
@@ -884,8 +969,9 @@ impl Draft<'_> {
             filed: self.sequence,
             time: self.now,
             statement: RecordHash::MIN,
+            parent: None,
         };
-        let statement = self.statement(&grant, hash);
+        let statement = self.statement(&grant, hash)?;
         grant.statement = grant::statement_hash(&statement);
         let name = LetterName::make()?;
         let letter = grant::first_letter(
@@ -897,18 +983,28 @@ impl Draft<'_> {
             &name,
         )?;
         self.records.push((name.path(), letter));
-        let own = self.state.collection_of(&grant.scope);
-        let own = own.and_then(|own| Some((own.id, own.current()?.number)));
-        let whom = match (&grant.scope, own) {
-            (Scope::Version(..), _) => To::Version(grant.id),
-            (Scope::Folder(_) | Scope::Group(..), Some((id, number))) => To::Members(id, number),
-            (Scope::Object(path), Some((id, number))) => To::Object(id, number, path.clone()),
-            (_, None) => return Err(Error::Tampered),
-        };
+        let whom = self.holders(&grant)?;
         self.tell(whom, Action::Filed(grant.statement));
         let id = grant.id;
+        if grant.terms.reshare {
+            self.tell(To::Below(id), Action::Filed(grant.statement));
+        }
         self.decide(Action::Grant(Box::new(grant)))?;
         Ok((id, name))
+    }
+
+    /// Who holds what a grant gives now.
+    fn holders(&self, grant: &GrantRecord) -> Result<To> {
+        let own = self.state.collection_of(&grant.scope);
+        let own = own.and_then(|own| Some((own.id, own.current()?.number)));
+        match (&grant.scope, own) {
+            (Scope::Version(..), _) => Ok(To::Version(grant.id)),
+            (Scope::Folder(_) | Scope::Group(..), Some((id, number))) => {
+                Ok(To::Members(id, number))
+            }
+            (Scope::Object(path), Some((id, number))) => Ok(To::Object(id, number, path.clone())),
+            (_, None) => Err(Error::Tampered),
+        }
     }
 
     fn audience(&self, whom: &To, vault: &VaultId) -> Result<(Audience, PartKey)> {
@@ -930,10 +1026,13 @@ impl Draft<'_> {
                 let key = held.and_then(|(held, epoch)| held.object_key(epoch));
                 key.map(|key| of_holder(key.expose_secret()))
             }
-            To::Version(id) => {
+            To::Version(id) | To::Below(id) => {
                 let grants = [&self.state, &self.ledger.state].map(|state| state.grants.get(id));
                 let grant = grants.into_iter().flatten().next();
-                grant.map(|grant| of_holder(grant.mailbox.expose_secret()))
+                grant.map(|grant| match whom {
+                    To::Below(_) => of_holder(ChainKey::of(&grant.mailbox, vault).expose_secret()),
+                    _ => of_holder(grant.mailbox.expose_secret()),
+                })
             }
         };
         found.ok_or(Error::Tampered)

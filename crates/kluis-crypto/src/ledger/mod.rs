@@ -10,6 +10,7 @@ mod histories;
 
 use crate::authority::Authorities;
 use crate::cbor::{Reader, Record, Writer};
+use crate::chain::OwnersCopy;
 use crate::collection::{Collection, Epoch, NameKey};
 use crate::contact::Contact;
 use crate::grant::{GrantRecord, LetterName, MailboxSecret};
@@ -444,6 +445,25 @@ impl Entry {
             Action::Writers { collection, .. } => told.insert((*collection, u32::MAX)),
             _ => true,
         });
+        Ok(notices)
+    }
+
+    /// What the entry says to everybody below grants with these chain keys.
+    pub(crate) fn notices_below<'a>(
+        &self,
+        vault: &VaultId,
+        keys: impl Iterator<Item = &'a [u8; 32]>,
+    ) -> Result<Vec<Action>> {
+        let mut notices = Vec::new();
+        for key in keys {
+            let label = Audience::Holders(holder_label(key, vault));
+            let parts = self.body.parts.iter().enumerate();
+            for (index, (_, sealed)) in parts.filter(|(_, (audience, _))| *audience == label) {
+                let place = part_place(self.body.sequence, index);
+                let part = open_part(&notice_key(key, vault), vault, &place, sealed)?;
+                notices.append(&mut Actions::decode(&part)?.0);
+            }
+        }
         Ok(notices)
     }
 }
@@ -1004,7 +1024,38 @@ impl Ledger {
     /// # Errors
     /// `InvalidInput` where the same people keep access by another road, which it names.
     pub fn check_revoke(&self, grants: &[GrantId]) -> Result<()> {
-        self.state.check_roads(&grants.iter().copied().collect())
+        let below = grants.iter().flat_map(|id| self.grants_below(id));
+        let gone = below.map(|g| g.id).chain(grants.iter().copied()).collect();
+        self.state
+            .check_roads(&grants.iter().copied().collect(), &gone)
+    }
+
+    /// The grants that fall when one is taken back, from those right below it on.
+    pub fn grants_below(&self, id: &GrantId) -> Vec<&GrantRecord> {
+        let mut all: Vec<&GrantRecord> = self.state.below(*id).collect();
+        let mut at = 0;
+        while let Some(next) = all.get(at) {
+            all.extend(self.state.below(next.id));
+            at += 1;
+        }
+        all
+    }
+
+    /// The grant in force that one hangs below that somebody gave on, and what it is
+    /// for, if it may be filed: everything that its copy says is held against this ledger.
+    ///
+    /// # Errors
+    /// `NotFound` where the grant above is not in force; `AccessDenied` for what that one
+    /// does not allow, what has ended, and keys that are not those of now any more;
+    /// `InvalidInput` for what is filed already; `Stale` where the grantor knew a newer
+    /// ledger; `Tampered`.
+    pub fn examine(&self, copy: &OwnersCopy, now: u64) -> Result<(&GrantRecord, Scope)> {
+        let (above, scope) = copy.examine(&self.state, (self.suite, self.head), now)?;
+        if self.contradicts(copy.before()) {
+            return Err(Error::Tampered);
+        }
+        let above = self.state.grants.get(&above).ok_or(Error::Tampered)?;
+        Ok((above, scope))
     }
 
     /// The links in force.

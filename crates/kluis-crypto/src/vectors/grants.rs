@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 /// A grant, as its grantee holds it.
 pub(super) struct Given {
     pub(super) identity: Identity,
-    name: LetterName,
-    letter: Vec<u8>,
+    pub(super) name: LetterName,
+    pub(super) letter: Vec<u8>,
 }
 
 impl Given {

@@ -233,6 +233,9 @@ pub(super) fn run(file: &File, op: &str, fields: &[(String, Value)]) -> Outcome 
         ("grants" | "signed", "object") => {
             follow(&case).and_then(|share| shared_object(&case, &share))
         }
+        ("chains", "open") => in_group(&case).map(|share| chain_fields(&share)),
+        ("chains", "object") => in_group(&case).and_then(|share| shared_object(&case, &share)),
+        ("chains", "copy") => owners_copy(&case),
         ("groups", "object") => in_group(&case).and_then(|share| shared_object(&case, &share)),
         ("grants", "file") => GrantFile::from_armor(case.text("text")).map(|file| {
             out(&[
@@ -654,6 +657,30 @@ fn share_fields(share: &Share) -> Fields {
         ("top", json!(tree.top())),
         ("collections", collections(tree)),
     ])
+}
+
+/// Also by whom it was given on.
+fn chain_fields(share: &Share) -> Fields {
+    let mut fields = share_fields(share);
+    let givers = share.chain().map(|(card, statement)| {
+        let (giver, id) = (card.fingerprint(), statement.id());
+        json!([hex(giver.as_bytes()), hex(id.as_bytes())])
+    });
+    fields.push(("chain".to_owned(), json!(givers.collect::<Vec<_>>())));
+    fields.push(("unfiled".to_owned(), json!(share.is_unfiled())));
+    fields
+}
+
+fn owners_copy(case: &Case<'_>) -> Result<Fields> {
+    let owner = Identity::from_secret_bytes(&case.bytes("secrets"))?;
+    let file = GrantFile::from_armor(case.text("text"))?;
+    let copy = OwnersCopy::open(&owner, &case.vault(), &file)?;
+    Ok(out(&[
+        ("id", hex(copy.id().as_bytes())),
+        ("to", json!(copy.to())),
+        ("fingerprint", hex(copy.card().fingerprint().as_bytes())),
+        ("place", json!(copy.place_below())),
+    ]))
 }
 
 /// docs/FORMAT.md, section 12: each entry in turn, and the next bundle where one is
