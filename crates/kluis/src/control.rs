@@ -832,13 +832,20 @@ pub(crate) async fn decide(
         let (claim, granted) = append(store, header, secrets, &ledger, decision.clone()).await?;
         ledger = read_ledger(store, header, secrets).await?;
         if claim == Claim::Ours {
+            // Not before: a letter opens by itself, and what nobody filed nobody takes back.
+            if let Some(Made { name, letter, .. }) = &granted {
+                let path = name.path();
+                let mode = PutMode::Overwrite;
+                store.put_record(&path, letter.clone(), mode).await?;
+            }
             return Ok((ledger, granted));
         }
     }
     Err(conflict())
 }
 
-/// A grant that was made, and its first letter.
+/// A grant that was made, and its first letter, which is for the store when the entry
+/// is claimed.
 pub(crate) struct Made {
     pub(crate) id: GrantId,
     pub(crate) name: LetterName,
@@ -878,10 +885,10 @@ async fn append(
     // What an entry names is there before the entry is.
     for (path, record) in records {
         let record = Bytes::from(record);
-        if let Some(made) = made.as_mut().filter(|made| made.name.path() == path) {
-            made.letter = record.clone();
+        match made.as_mut().filter(|made| made.name.path() == path) {
+            Some(made) => made.letter = record,
+            None => store.put_record(&path, record, PutMode::Overwrite).await?,
         }
-        store.put_record(&path, record, PutMode::Overwrite).await?;
     }
     let position = entry.position();
     let is_good = |record: Option<&[u8]>| {

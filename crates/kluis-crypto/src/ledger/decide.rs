@@ -252,7 +252,7 @@ impl Ledger {
                 None
             }
             Decision::Link { scope, link, terms } => {
-                draft.mount(&scope, &closing)?;
+                draft.mount(&scope, &mut closing)?;
                 let linked = draft.reached(&scope)?;
                 draft.settle_writers(&(&linked - &closing), &closing)?;
                 draft.link(scope, &link, terms)?;
@@ -267,7 +267,7 @@ impl Ledger {
                 recipient,
                 terms,
             } => {
-                draft.mount(&scope, &closing)?;
+                draft.mount(&scope, &mut closing)?;
                 let shared = draft.reached(&scope)?;
                 if terms.write {
                     let signers = draft.signers(recipient.card());
@@ -398,7 +398,7 @@ impl Draft<'_> {
     }
 
     /// Makes a collection of a folder, unless it is one.
-    fn mount(&mut self, scope: &Scope, closing: &BTreeSet<CollectionId>) -> Result<()> {
+    fn mount(&mut self, scope: &Scope, closing: &mut BTreeSet<CollectionId>) -> Result<()> {
         let Scope::Folder(Some(folder)) = scope else {
             return Ok(());
         };
@@ -414,6 +414,19 @@ impl Draft<'_> {
         let collection = Collection::make(Some(folder.clone()), padded)?;
         let id = collection.id;
         self.decide(Action::Collection(None, collection))?;
+        for grant in self.ledger.state.grants.values() {
+            if let Scope::Object(path) = &grant.scope
+                && self.tree().nearest(path).map(Collection::id) == Some(id)
+                && let Some(before) = self.ledger.state.tree.nearest(path)
+                && let Some(epoch) = before.current()
+            {
+                self.moved.insert(path.clone(), (before.id, epoch.number));
+                // Who signed there has nothing to sign any more where it was.
+                if grant.terms.write && self.ledger.suite == Suite::V2 {
+                    closing.insert(before.id);
+                }
+            }
+        }
         // Members of what is around it go on to read and write there.
         let inner = self.tree().get(&id).ok_or(Error::Tampered)?;
         let mut told = Vec::new();
@@ -432,15 +445,6 @@ impl Draft<'_> {
         }
         for (audience, notice) in told {
             self.tell(audience, notice);
-        }
-        for grant in self.ledger.state.grants.values() {
-            if let Scope::Object(path) = &grant.scope
-                && self.tree().nearest(path).map(Collection::id) == Some(id)
-                && let Some(before) = self.ledger.state.tree.nearest(path)
-                && let Some(epoch) = before.current()
-            {
-                self.moved.insert(path.clone(), (before.id, epoch.number));
-            }
         }
         self.lease_of(id, inherited, closing)
     }

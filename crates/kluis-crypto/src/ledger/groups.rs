@@ -551,6 +551,34 @@ fn who_comes_with_the_entry_that_closes_an_epoch_goes_on() {
     }
 }
 
+/// An object moves out of a collection by the mount of a folder around it: whoever may
+/// write it signs nothing any more where it was.
+#[test]
+fn who_writes_one_object_signs_where_it_is() {
+    let mut world = World::new(Suite::V2);
+    world.share("a", To::Person(0), false);
+    let decision = Decision::Share {
+        scope: Scope::Object(path("a/b/x")),
+        recipient: recipient(&world.identities[1]),
+        terms: Terms {
+            write: true,
+            ..Terms::reading()
+        },
+    };
+    let his = world.decide(decision).unwrap().unwrap();
+    let signs = |world: &World, folder: &str| {
+        let ledger = world.vault.ledger();
+        let own = ledger.tree().mounted(Some(&path(folder))).unwrap();
+        let key = world.identities[1].card().signing_key();
+        own.writers.current().contains(key)
+    };
+    assert!(signs(&world, "a"));
+    world.share("a/b", To::Person(2), false);
+    assert_eq!((signs(&world, "a"), signs(&world, "a/b")), (false, true));
+    world.decide(Decision::Revoke(vec![his])).unwrap();
+    assert_eq!((signs(&world, "a"), signs(&world, "a/b")), (false, false));
+}
+
 /// Two devices open the vault after a grant has run out: what one has done, the other
 /// does not owe.
 #[test]
