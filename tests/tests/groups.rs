@@ -305,3 +305,98 @@ async fn a_removal_that_dies_anywhere_is_made_or_not_made() {
     }
     assert!(made[0] > 2 && made[1] > 0, "{made:?}");
 }
+
+/// The names under which somebody has what he was given, and whether it has ended.
+fn received(vault: &Vault) -> Vec<(String, bool)> {
+    let received = vault.received().unwrap().into_iter();
+    received.map(|r| (r.name, r.ended)).collect()
+}
+
+/// Whoever leaves a group keeps what is his own, and what the group was given ends with his
+/// place in it: also one version, for which no key is changed.
+#[tokio::test]
+async fn what_was_given_to_a_group_ends_with_the_place_in_it_and_nothing_else() {
+    for kept in [false, true] {
+        let (store, vault) = owner(false).await;
+        let bob = Person::new("bob", &store);
+        for path in ["photos/x", "docs/x", "one"] {
+            vault.put(path, path).await.unwrap();
+        }
+        let place = vault.add_to_group("team", &bob.recipient()).await.unwrap();
+        let team = vault.group("team").unwrap();
+        let reading = Terms::reading;
+        let grants = [
+            vault.share("photos", &team, reading()).await.unwrap(),
+            vault.share_version("one", &team, reading()).await.unwrap(),
+            vault
+                .share("docs", &bob.recipient(), writing())
+                .await
+                .unwrap(),
+        ];
+        let bobs = if kept {
+            for granted in [&place].into_iter().chain(&grants) {
+                bob.accept(granted).await.unwrap();
+            }
+            bob.open().await.unwrap()
+        } else {
+            let all = grants.iter().fold(options(), |options, granted| {
+                options.also(&granted.invitation)
+            });
+            let opened = all.open_as(as_store(&store), &bob.identity, &place.invitation);
+            opened.await.unwrap()
+        };
+        assert_eq!(read(&bobs, "one").await.unwrap(), b"one");
+        vault.remove_from_group("team", "bob").await.unwrap();
+        // Each of these looks at the vault anew.
+        for name in ["a", "b", "c"] {
+            vault.new_group(name).await.unwrap();
+            bobs.put("docs/x", name).await.unwrap();
+            assert_code(read(&bobs, "one").await, "access_denied");
+        }
+        let again = if kept {
+            bob.open().await.unwrap()
+        } else {
+            bobs.clone()
+        };
+        let expected = [
+            ("docs", false),
+            ("one", true),
+            ("photos", true),
+            ("team", true),
+        ];
+        let expected: Vec<_> = expected
+            .map(|(name, ended)| (name.to_owned(), ended))
+            .into();
+        assert_eq!(received(&again), expected);
+        assert_eq!(read(&again, "docs/x").await.unwrap(), b"c");
+        for path in ["photos/x", "one"] {
+            assert_code(read(&again, path).await, "access_denied");
+        }
+    }
+}
+
+/// A folder that was accepted keeps its name against a group of the same name.
+#[tokio::test]
+async fn a_group_with_the_name_of_an_accepted_folder_is_accepted_under_another() {
+    let (store, vault) = owner(false).await;
+    let bob = Person::new("bob", &store);
+    vault.put("team/x", "x").await.unwrap();
+    let recipient = bob.recipient();
+    let folder = vault.share("team", &recipient, Terms::reading());
+    bob.accept(&folder.await.unwrap()).await.unwrap();
+    let place = vault.add_to_group("team", &recipient).await.unwrap();
+    assert_code(bob.accept(&place).await, "already_exists");
+    let opened = bob
+        .options()
+        .open_as(as_store(&store), &bob.identity, &place.invitation)
+        .await
+        .unwrap();
+    opened
+        .accept(&place.invitation, Some("crew"))
+        .await
+        .unwrap();
+    let bobs = bob.open().await.unwrap();
+    let expected = ["crew", "team"].map(|name| (name.to_owned(), false));
+    assert_eq!(received(&bobs), expected);
+    assert_eq!(read(&bobs, "team/x").await.unwrap(), b"x");
+}

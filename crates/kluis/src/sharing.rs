@@ -1261,15 +1261,24 @@ pub(crate) async fn open(
         known.push((accepted, share, is_over));
     }
     known.sort_by_key(|(_, _, is_over)| *is_over);
+    let mut ended = Vec::new();
     for (accepted, record) in to_groups {
         let mut opened = Err(kluis_crypto::Error::Tampered);
-        for (_, membership, _) in &known {
+        let mut has_ended = false;
+        for (_, membership, is_over) in &known {
             if matches!(opened, Err(kluis_crypto::Error::Tampered)) {
                 opened = Share::open_in_group(membership, &vault, &accepted.letter, &record);
+                has_ended = *is_over;
             }
         }
         let share = opened.map_err(core)?;
-        own.push((trusted(&share, accepted)?, share));
+        let accepted = trusted(&share, accepted)?;
+        // What comes by a place in a group ends with it, also where no key was changed.
+        if has_ended {
+            ended.push((accepted, share, true));
+        } else {
+            own.push((accepted, share));
+        }
     }
     if let Some(older) = oldest(&own).filter(|older| *older < reached) {
         entries = since(older).await?;
@@ -1278,6 +1287,9 @@ pub(crate) async fn open(
         let is_over = ends(follow(store, &mut share, &entries).await)?;
         known.push((accepted, share, is_over));
     }
+    known.append(&mut ended);
+    // What was kept has its name already.
+    known.sort_by_key(|(accepted, ..)| accepted.name.is_empty());
 
     let mut member = Member {
         header: found.header,
