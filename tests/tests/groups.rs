@@ -400,3 +400,51 @@ async fn a_group_with_the_name_of_an_accepted_folder_is_accepted_under_another()
     assert_eq!(received(&bobs), expected);
     assert_eq!(read(&bobs, "team/x").await.unwrap(), b"x");
 }
+
+#[tokio::test]
+async fn what_a_group_keeps_is_named_once_when_a_grant_to_it_is_taken_back() {
+    let (store, vault) = owner(false).await;
+    let [anna, bob] = ["anna", "bob"].map(|name| Person::new(name, &store));
+    vault.add_to_group("team", &anna.recipient()).await.unwrap();
+    let team = vault.group("team").unwrap();
+    let a = vault.share("a", &team, Terms::reading()).await.unwrap();
+    // Another member, and with his going another card of the group.
+    let his = vault.add_to_group("team", &bob.recipient()).await.unwrap();
+    let remaining = vault.revoke(&[his.id]).await.unwrap().remaining;
+    assert!(remaining.is_empty(), "{remaining:?}");
+    vault.add_to_group("team", &bob.recipient()).await.unwrap();
+    let team = vault.group("team").unwrap();
+    let b = vault.share("b", &team, Terms::reading()).await.unwrap();
+    let own = vault.share("c", &anna.recipient(), Terms::reading()).await;
+    let seen = |remaining: Vec<kluis::Grant>| -> Vec<_> {
+        let seen = remaining.into_iter().map(|g| (g.id, g.to, g.group));
+        seen.collect()
+    };
+    let of = |to: &str| (a.id, to.to_owned(), Some("team".to_owned()));
+    let revoked = vault.revoke(&[b.id]).await.unwrap();
+    assert_eq!(seen(revoked.remaining), [of("team")]);
+    // To a member it remains as hers.
+    let revoked = vault.revoke(&[own.unwrap().id]).await.unwrap();
+    assert_eq!(seen(revoked.remaining), [of("anna")]);
+}
+
+/// A client that was open when somebody joined takes him out all the same.
+#[tokio::test]
+async fn who_is_taken_out_is_looked_up_in_the_newest_state() {
+    let store = HostileStore::new(InMemory::new());
+    let secret = words();
+    let create = options().create(as_store(&store), phrase(&secret));
+    let first = create.await.unwrap();
+    first.new_group("team").await.unwrap();
+    let second = options().open(as_store(&store), phrase(&secret));
+    let second = second.await.unwrap();
+    let anna = Person::new("anna", &store);
+    let recipient = anna.recipient();
+    let old = first.add_to_group("team", &recipient).await.unwrap();
+    second.remove_from_group("team", "anna").await.unwrap();
+    // Who left and came back has another membership.
+    let new = second.add_to_group("team", &recipient).await.unwrap();
+    assert_ne!(old.id, new.id);
+    first.remove_from_group("team", "anna").await.unwrap();
+    assert!(first.groups().unwrap()[0].members.is_empty());
+}

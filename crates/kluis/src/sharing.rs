@@ -258,8 +258,9 @@ pub struct Grant {
     pub id: GrantId,
     /// The name of who has it, as it was then.
     pub to: String,
-    /// The group that it was given to. In a statement of access `to` is one of its
-    /// members then; otherwise it is the group itself.
+    /// The group that it was given to. In a statement of access, and where it remains to a
+    /// member whose other grants were taken back, `to` is that member; otherwise it is
+    /// the group itself.
     pub group: Option<String>,
     /// Whose card it was sealed to.
     pub fingerprint: Fingerprint,
@@ -293,6 +294,14 @@ impl Grant {
             given: from_micros(record.time()),
             filed: record.filed(),
             parent: record.parent(),
+        }
+    }
+
+    /// As the owner gave it, to somebody or to a group.
+    fn given(ledger: &Ledger, record: &GrantRecord) -> Self {
+        Self {
+            group: ledger.grantee(record).map(|group| group.name().to_owned()),
+            ..Self::of(record)
         }
     }
 
@@ -743,7 +752,7 @@ impl Vault {
     /// another road; otherwise as [`revoke`](Self::revoke).
     pub async fn remove_from_group(&self, group: &str, member: &str) -> Result<Revoked> {
         let id = {
-            let control = self.control()?;
+            let control = self.refresh().await?;
             let known = control.owner()?.ledger.group(group);
             let known = known.ok_or_else(|| no_group(group))?;
             let mut members = known.members().filter(|m| m.to() == member);
@@ -860,11 +869,8 @@ impl Vault {
     pub fn grants(&self) -> Result<Vec<Grant>> {
         let control = self.control()?;
         let ledger = &control.owner()?.ledger;
-        let of = |record: &GrantRecord| Grant {
-            group: ledger.grantee(record).map(|group| group.name().to_owned()),
-            ..Grant::of(record)
-        };
-        let mut grants: Vec<Grant> = ledger.grants().map(of).collect();
+        let grants = ledger.grants().map(|record| Grant::given(ledger, record));
+        let mut grants: Vec<Grant> = grants.collect();
         grants.sort_by_key(|grant| (grant.filed, grant.id));
         Ok(grants)
     }
@@ -990,7 +996,7 @@ impl Vault {
             let ledger = &control.owner()?.ledger;
             let members = ledger.groups().into_iter().flat_map(Group::members);
             let held = ledger.grants().chain(members);
-            let held = held.map(|grant| (grant.id(), Grant::of(grant)));
+            let held = held.map(|grant| (grant.id(), Grant::given(ledger, grant)));
             Ok::<_, Error>(held.collect::<BTreeMap<_, _>>())
         };
         let mut before = held(&*self.control()?)?;
@@ -1003,17 +1009,24 @@ impl Vault {
             chain.any(|above| grants.contains(&above.id))
         };
         let mut taken: Vec<Grant> = before.values().filter(|g| named(g)).cloned().collect();
-        let people: Vec<_> = taken.iter().map(|grant| &grant.fingerprint).collect();
         let ledger = &control.owner()?.ledger;
+        // The card of a group changes with its members, its name does not.
+        let had = |group: Option<&str>, card: &Card| {
+            taken.iter().any(|gone| match group {
+                Some(_) => gone.group.as_deref() == group,
+                None => gone.group.is_none() && gone.fingerprint == card.fingerprint(),
+            })
+        };
         let of_theirs = |record: &GrantRecord| match ledger.grantee(record) {
-            Some(group) => group
+            Some(group) if !had(Some(group.name()), record.card()) => group
                 .members()
+                .filter(|member| had(None, member.card()))
                 .map(|member| Grant::of_member(record, group.name(), member))
                 .collect(),
-            None => vec![Grant::of(record)],
+            None if !had(None, record.card()) => Vec::new(),
+            _ => vec![Grant::given(ledger, record)],
         };
         let mut remaining: Vec<Grant> = ledger.grants().flat_map(of_theirs).collect();
-        remaining.retain(|grant| people.contains(&&grant.fingerprint));
         remaining.sort_by_key(|grant| (grant.filed, grant.id));
         taken.sort_by_key(|grant| (grant.filed, grant.id));
         Ok(Revoked {
