@@ -8,8 +8,9 @@
 
 use kluis::object_store::memory::InMemory;
 use kluis::{
-    Address, Error, Fingerprint, GrantFile, Granted, Identity, IdentitySuite, Invitation,
-    MemoryState, Recipient, Terms, Vault, VaultOptions,
+    Address, DeviceState, Error, FileState, Fingerprint, GrantFile, Granted, Identity,
+    IdentitySuite, Invitation, MemoryState, Pins, PinsChange, Recipient, Terms, Vault,
+    VaultOptions,
 };
 use kluis_adversary::HostileStore;
 use kluis_tests::{as_store, contents, options, phrase, plant, read, unplant, words};
@@ -254,4 +255,97 @@ async fn k04_the_sdk_seals_nothing_to_a_classical_card_unless_it_is_allowed() {
     assert!(flagged(grants.iter().find(of_it).unwrap().suite));
     let statement = vault.access(Some("a")).await.unwrap();
     assert!(flagged(statement.access[0].grant.suite));
+}
+
+/// An owner with a folder of each of these names, all shared with one identity.
+async fn shared_as(folders: &[String]) -> (HostileStore, Arc<Identity>, Vec<Granted>) {
+    let store = HostileStore::new(InMemory::new());
+    let vault = options()
+        .create(as_store(&store), phrase(&words()))
+        .await
+        .unwrap();
+    let identity = Arc::new(Identity::make(IdentitySuite::XWing, 1).unwrap());
+    let recipient = Recipient::trusted_on_first_use(identity.card().clone());
+    let mut grants = Vec::new();
+    for folder in folders {
+        let granted = vault.share(folder, &recipient, Terms::reading()).await;
+        grants.push(granted.unwrap());
+    }
+    (store, identity, grants)
+}
+
+/// Each has a state of its own over the same folder, as programs have.
+#[tokio::test]
+async fn what_several_programs_accept_at_once_is_all_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let folders: Vec<_> = (0..12).map(|n| format!("f{n:02}")).collect();
+    let (store, identity, grants) = shared_as(&folders).await;
+    let program = || {
+        let state = Arc::new(FileState::new(folder.path().join("state")));
+        options().device_state(state, &address())
+    };
+    let opened = grants
+        .iter()
+        .map(|granted| program().open_as(as_store(&store), &identity, &granted.invitation));
+    let opened = futures_util::future::try_join_all(opened).await.unwrap();
+    let accepted = grants
+        .iter()
+        .zip(&opened)
+        .map(|(granted, vault)| vault.accept(&granted.invitation, None));
+    futures_util::future::try_join_all(accepted).await.unwrap();
+    let vault = program().open(as_store(&store), identity.clone()).await;
+    let received = vault.unwrap().received().unwrap();
+    let names: Vec<_> = received.into_iter().map(|r| r.name).collect();
+    assert_eq!(names, folders);
+}
+
+/// A state that another program adds a grant to, just before this one changes it.
+#[derive(Debug, Default)]
+struct Raced {
+    state: MemoryState,
+    rival: std::sync::Mutex<Option<Pins>>,
+}
+
+impl DeviceState for Raced {
+    fn load(&self, address: &str) -> std::io::Result<Option<Pins>> {
+        self.state.load(address)
+    }
+
+    fn save(&self, address: &str, pins: &Pins) -> std::io::Result<()> {
+        self.state.save(address, pins)
+    }
+
+    fn update(&self, address: &str, change: &mut PinsChange<'_>) -> std::io::Result<()> {
+        if let Some(rival) = self.rival.lock().unwrap().take() {
+            self.save(address, &rival)?;
+        }
+        self.state.update(address, change)
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_another_program_takes_meanwhile_is_taken() {
+    let folders = ["a/photos", "b/photos"].map(str::to_owned);
+    let (store, identity, grants) = shared_as(&folders).await;
+    let state = Arc::new(Raced::default());
+    let device = || options().device_state(state.clone(), &address());
+    let open = |granted: &Granted| {
+        let (device, invitation) = (device(), granted.invitation.clone());
+        let (store, identity) = (as_store(&store), identity.clone());
+        async move { device.open_as(store, &identity, &invitation).await }
+    };
+    let kept = || state.load(address().url().as_str()).unwrap().unwrap();
+    open(&grants[0])
+        .await
+        .unwrap()
+        .accept(&grants[0].invitation, None)
+        .await
+        .unwrap();
+    let rival = kept();
+    device().forget_accepted("photos").await.unwrap();
+    let second = open(&grants[1]).await.unwrap();
+    *state.rival.lock().unwrap() = Some(rival.clone());
+    let clash = second.accept(&grants[1].invitation, None).await;
+    assert_eq!(clash.unwrap_err().code(), "already_exists");
+    assert_eq!(kept(), rival);
 }

@@ -448,3 +448,36 @@ async fn who_is_taken_out_is_looked_up_in_the_newest_state() {
     first.remove_from_group("team", "anna").await.unwrap();
     assert!(first.groups().unwrap()[0].members.is_empty());
 }
+
+#[tokio::test]
+async fn forgetting_a_place_in_a_group_forgets_what_came_by_it_and_the_rest_opens() {
+    let (store, vault) = owner(false).await;
+    let bob = Person::new("bob", &store);
+    for path in ["photos/x", "docs/x"] {
+        vault.put(path, path).await.unwrap();
+    }
+    let recipient = bob.recipient();
+    let place = vault.add_to_group("team", &recipient).await.unwrap();
+    let team = vault.group("team").unwrap();
+    let photos = vault.share("photos", &team, Terms::reading());
+    let docs = vault.share("docs", &recipient, Terms::reading());
+    let all = [place, photos.await.unwrap(), docs.await.unwrap()];
+    for granted in &all {
+        bob.accept(granted).await.unwrap();
+    }
+    let forgotten = bob.options().forget_accepted("team").await.unwrap();
+    assert_eq!(forgotten, ["team", "photos"]);
+    let bobs = bob.open().await.unwrap();
+    assert_eq!(received(&bobs), [("docs".to_owned(), false)]);
+    assert_eq!(read(&bobs, "docs/x").await.unwrap(), b"docs/x");
+    assert_code(read(&bobs, "photos/x").await, "not_found");
+    // With the place it is there again, and can be forgotten without it.
+    for granted in &all {
+        bob.accept(granted).await.unwrap();
+    }
+    assert_eq!(received(&bob.open().await.unwrap()).len(), 3);
+    let forgotten = bob.options().forget_accepted("photos").await.unwrap();
+    assert_eq!(forgotten, ["photos"]);
+    let names = ["docs", "team"].map(|name| (name.to_owned(), false));
+    assert_eq!(received(&bob.open().await.unwrap()), names);
+}

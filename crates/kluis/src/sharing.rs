@@ -104,6 +104,7 @@ impl Invitation {
             letter: self.letter,
             grantor: self.grantor,
             record: Vec::new(),
+            place: None,
         }
     }
 }
@@ -1091,21 +1092,16 @@ impl Vault {
         let device = self
             .device()
             .ok_or_else(|| Error::invalid("this device keeps no state to accept a grant in"))?;
-        let known = device.load().await?;
-        let others = || known.iter().flat_map(|pins| &pins.accepted);
-        let kept = others().find(of_it).map(|kept| &*kept.name);
-        let name = name.or(kept).map_or_else(|| own_name(share), str::to_owned);
-        if path(&name)?.segments().count() != 1 {
+        let own = own_name(share);
+        if path(name.unwrap_or(&own))?.segments().count() != 1 {
             return Err(Error::invalid("the name of what was shared has no `/`"));
         }
-        if others().any(|other| other.name == name && !of_it(&other)) {
-            return Err(Error::AlreadyExists { path: name });
-        }
         let accepted = Accepted {
-            name,
+            name: own,
             ..here.cloned().ok_or_else(wrong_invitation)?
         };
-        device.accept(accepted).await
+        let name = name.map(str::to_owned);
+        device.accept(accepted, name).await
     }
 }
 
@@ -1189,12 +1185,13 @@ impl VaultOptions {
         self
     }
 
-    /// Forgets a grant that was accepted on this device, under the name that it has here.
-    /// Makes no request; accepted again it is there again.
+    /// Forgets a grant that was accepted on this device, under the name that it has here,
+    /// and with a place in a group what was accepted by it: their names. Makes no request;
+    /// accepted again it is there again.
     ///
     /// # Errors
     /// `NotFound`; `InvalidInput` without device state.
-    pub async fn forget_accepted(&self, name: &str) -> Result<()> {
+    pub async fn forget_accepted(&self, name: &str) -> Result<Vec<String>> {
         let device = self
             .device
             .as_ref()
@@ -1277,15 +1274,18 @@ pub(crate) async fn open(
     let mut ended = Vec::new();
     for (accepted, record) in to_groups {
         let mut opened = Err(kluis_crypto::Error::Tampered);
-        let mut has_ended = false;
-        for (_, membership, is_over) in &known {
+        let (mut has_ended, mut place) = (false, None);
+        for (by, membership, is_over) in &known {
             if matches!(opened, Err(kluis_crypto::Error::Tampered)) {
                 opened = Share::open_in_group(membership, &vault, &accepted.letter, &record);
-                has_ended = *is_over;
+                (has_ended, place) = (*is_over, Some(by.letter));
             }
         }
         let share = opened.map_err(core)?;
-        let accepted = trusted(&share, accepted)?;
+        let accepted = Accepted {
+            place,
+            ..trusted(&share, accepted)?
+        };
         // What comes by a place in a group ends with it, also where no key was changed.
         if has_ended {
             ended.push((accepted, share, true));

@@ -1275,7 +1275,7 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
 async fn forget(session: &Session, name: &str) -> Result<()> {
     let target = session.default_target().await?;
     let options = session.options(&target.address)?;
-    options
+    let forgotten = options
         .forget_accepted(name)
         .await
         .map_err(|error| match error {
@@ -1285,9 +1285,11 @@ async fn forget(session: &Session, name: &str) -> Result<()> {
             ),
             other => other.into(),
         })?;
-    session.terminal.note(&format!(
-        "{name} is forgotten on this device; hint: accept it again with its invitation"
-    ));
+    for name in forgotten {
+        session.terminal.note(&format!(
+            "{name} is forgotten on this device; hint: accept it again with its invitation"
+        ));
+    }
     Ok(())
 }
 
