@@ -19,8 +19,8 @@ use kluis::{Address, Invitation, Link, VaultOptions};
 use kluis_crypto::{
     CHUNK_LENGTH, Card, Credential, DecodedSegment, DeviceKey, Entry, GrantFile, HEADER_LENGTH,
     Header, Identity, IdentityFile, KdfCeiling, Layout, Ledger, LinkFragment, Opener, OwnersCopy,
-    Password, Pins, RecoveryKit, RecoveryPhrase, SEALED_CHUNK_LENGTH, SealedLink, Share, TAG_LENGTH,
-    VaultId, VaultPath, VaultSecrets,
+    Password, Pins, RecoveryKit, RecoveryPhrase, SEALED_CHUNK_LENGTH, SealedLink, Share,
+    TAG_LENGTH, VaultId, VaultPath, VaultSecrets,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};

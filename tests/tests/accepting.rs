@@ -12,9 +12,11 @@ use kluis::{
     IdentitySuite, Invitation, MemoryState, Pins, PinsChange, Recipient, Terms, Vault,
     VaultOptions,
 };
-use kluis_adversary::HostileStore;
+use kluis_adversary::{HostileStore, Lie, Op, Rule};
 use kluis_tests::{as_store, contents, options, phrase, plant, read, unplant, words};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 struct Device {
     store: HostileStore,
@@ -348,4 +350,70 @@ async fn a_name_that_another_program_takes_meanwhile_is_taken() {
     let clash = second.accept(&grants[1].invitation, None).await;
     assert_eq!(clash.unwrap_err().code(), "already_exists");
     assert_eq!(kept(), rival);
+}
+
+/// What somebody with twenty folders asks the store for when he looks again. The letters
+/// are read anew, eight at once at the most; what an entry changes for all of them is in
+/// one bundle, which is read once.
+#[tokio::test]
+async fn what_a_member_of_twenty_folders_asks_for_when_he_looks_again() {
+    let store = HostileStore::new(InMemory::new());
+    let eager = || options().staleness(Duration::ZERO);
+    let create = eager().create(as_store(&store), phrase(&words()));
+    let vault = create.await.unwrap();
+    let [bob, carl] = [1, 2].map(|n| Arc::new(Identity::make(IdentitySuite::XWing, n).unwrap()));
+    let to = |who: &Identity| Recipient::trusted_on_first_use(who.card().clone());
+    let (to_bob, to_carl) = (to(&bob), to(&carl));
+    let mut his = eager();
+    let mut carls = Vec::new();
+    let mut terms = Terms::reading();
+    terms.write = true;
+    for n in 0..20 {
+        let folder = format!("f{n:02}");
+        let granted = vault.share(&folder, &to_bob, terms.clone()).await.unwrap();
+        his = his.also(&granted.invitation);
+        let granted = vault.share(&folder, &to_carl, terms.clone()).await.unwrap();
+        carls.push(granted.id);
+    }
+    let client = store.client("bob");
+    let bobs = his.open(as_store(&client), bob).await.unwrap();
+    let records = async |path: &str| {
+        let now = Arc::new(AtomicUsize::new(0));
+        let most = Arc::new(AtomicUsize::new(0));
+        let counted = {
+            let most = most.clone();
+            Rule::new(Lie::race(move || {
+                let (now, most) = (now.clone(), most.clone());
+                async move {
+                    most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    now.fetch_sub(1, SeqCst);
+                }
+            }))
+        };
+        let rule = store.add(counted.at("k/g/*").on(Op::Get).for_client("bob"));
+        let mark = store.mark();
+        bobs.put(path, "x").await.unwrap();
+        store.remove(rule);
+        let calls = store.journal().since(mark).by("bob");
+        let of = |op, prefix: &str| {
+            let calls = calls.only(|call| call.op == op && call.path.as_ref().starts_with(prefix));
+            calls.calls().len()
+        };
+        let bundles = calls.only(|call| call.path.as_ref().len() == "k/g/".len() + 64);
+        (
+            [
+                of(Op::Get, "k/g/"),
+                of(Op::Get, "k/"),
+                bundles.calls().len(),
+            ],
+            most.load(SeqCst),
+        )
+    };
+    assert_eq!(records("f00/x").await, ([0, 0, 0], 0), "nothing is new");
+    vault.new_group("team").await.unwrap();
+    assert_eq!(records("f00/x").await, ([20, 63, 0], 8), "one entry");
+    vault.revoke(&carls).await.unwrap();
+    assert_eq!(records("f19/x").await, ([21, 65, 1], 8), "new keys for all");
+    assert_eq!(records("f19/x").await, ([0, 0, 0], 0), "nothing is new");
 }

@@ -9,11 +9,11 @@ use crate::link::LinkInfo;
 use crate::vault::{Vault, VaultOptions};
 use crate::{Address, Error, LedgerPin, Result};
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use kluis_crypto::{
     Accepted, Card, Contact, Decision, Entry, Fingerprint, GrantFile, GrantId, GrantRecord, Group,
-    Identity, IdentitySuite, Ledger, LetterName, Position, Recipient, Scope, Share, Statement,
-    Terms, Tree, VaultId, VaultPath, bundle_path,
+    Identity, IdentitySuite, Ledger, LetterName, Position, Recipient, RecordHash, Scope, Share,
+    Statement, Terms, Tree, VaultId, VaultPath, bundle_path,
 };
 use object_store::ObjectStore;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +26,9 @@ const GRANT: &str = "the grant";
 
 /// The longest bundle of letters.
 pub(crate) const MAX_BUNDLE: usize = 64 << 20;
+
+/// So many letters are read at once: each may be long, and is nobody's until it is opened.
+const LETTERS_AT_ONCE: usize = 8;
 
 /// What somebody needs to accept a grant, beside the store and their identity. It
 /// holds no key, but pins the vault and the grantor: hand it over on a way that the
@@ -1245,9 +1248,12 @@ pub(crate) async fn open(
     }
     let letters = accepted.into_iter().map(|accepted| letter(store, accepted));
     let core = |error| Error::core(error, GRANT);
+    let mut bundles = Bundles::default();
     let mut own = Vec::new();
     let mut to_groups = Vec::new();
-    for (accepted, record) in try_join_all(letters).await? {
+    let letters = stream::iter(letters).buffered(LETTERS_AT_ONCE);
+    let letters: Vec<_> = letters.try_collect().await?;
+    for (accepted, record) in letters {
         match Share::open(&identity, &vault, &accepted.letter, &record) {
             Ok(share) => own.push((trusted(&share, accepted)?, share)),
             // Or sealed to a group that he is in.
@@ -1267,7 +1273,7 @@ pub(crate) async fn open(
         .into_iter()
         .partition(|(_, share)| share.is_membership());
     for (accepted, mut share) in memberships {
-        let is_over = ends(follow(store, &mut share, &entries).await)?;
+        let is_over = ends(follow(store, &mut bundles, &mut share, &entries).await)?;
         known.push((accepted, share, is_over));
     }
     known.sort_by_key(|(_, _, is_over)| *is_over);
@@ -1297,7 +1303,7 @@ pub(crate) async fn open(
         entries = since(older).await?;
     }
     for (accepted, mut share) in own {
-        let is_over = ends(follow(store, &mut share, &entries).await)?;
+        let is_over = ends(follow(store, &mut bundles, &mut share, &entries).await)?;
         known.push((accepted, share, is_over));
     }
     known.append(&mut ended);
@@ -1414,8 +1420,37 @@ fn trusted(share: &Share, accepted: Accepted) -> Result<Accepted> {
     })
 }
 
+/// The bundles that were fetched in one opening, as many as one may be long: several
+/// shares look into the same ones, each in the order of the ledger.
+#[derive(Default)]
+struct Bundles(Vec<(RecordHash, Bytes)>);
+
+impl Bundles {
+    /// As the store has it: the share checks it.
+    async fn get(&mut self, store: &Backend, hash: RecordHash) -> Result<Bytes> {
+        if let Some((_, bundle)) = self.0.iter().find(|(known, _)| *known == hash) {
+            return Ok(bundle.clone());
+        }
+        let fetched = store.record(&bundle_path(hash), MAX_BUNDLE).await?;
+        let bundle = fetched.ok_or_else(|| Error::Missing {
+            what: "the letters of a change of keys".to_owned(),
+        })?;
+        let held = self.0.iter().map(|(_, bundle)| bundle.len());
+        if held.sum::<usize>() + bundle.bytes.len() > MAX_BUNDLE {
+            self.0.clear();
+        }
+        self.0.push((hash, bundle.bytes.clone()));
+        Ok(bundle.bytes)
+    }
+}
+
 /// Follows a share to the end of the ledger.
-async fn follow(store: &Backend, share: &mut Share, entries: &[Entry]) -> Result<()> {
+async fn follow(
+    store: &Backend,
+    bundles: &mut Bundles,
+    share: &mut Share,
+    entries: &[Entry],
+) -> Result<()> {
     let core = |error| Error::core(error, GRANT);
     let head = share.head();
     for entry in entries {
@@ -1426,13 +1461,8 @@ async fn follow(store: &Backend, share: &mut Share, entries: &[Entry]) -> Result
         let Some(hash) = share.awaited() else {
             continue;
         };
-        let bundle = store
-            .record(&bundle_path(hash), MAX_BUNDLE)
-            .await?
-            .ok_or_else(|| Error::Missing {
-                what: "the letters of a change of keys".to_owned(),
-            })?;
-        if !share.renew(&bundle.bytes).map_err(core)? {
+        let bundle = bundles.get(store, hash).await?;
+        if !share.renew(&bundle).map_err(core)? {
             return Err(taken_back(share.name()));
         }
     }
