@@ -148,7 +148,7 @@ async fn one_grant_serves_all_members_and_who_is_removed_reads_nothing_new() {
         anna.accept(&docs).await.unwrap();
         let hers = anna.open().await.unwrap();
         assert_eq!(read(&hers, "docs/x").await.unwrap(), b"docs");
-        assert!(bob.accept(&docs).await.is_err());
+        assert_code(bob.accept(&docs).await, "tampered");
         let again = vault.add_to_group("team", &bob.recipient()).await.unwrap();
         let opened = options()
             .also(&again.invitation)

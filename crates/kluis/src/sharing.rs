@@ -268,7 +268,8 @@ pub struct Grant {
     pub group: Option<String>,
     /// Whose card it was sealed to.
     pub fingerprint: Fingerprint,
-    /// Where it is; none for the whole vault.
+    /// Where it is; none for the whole vault. A place in a group is nowhere: it never is
+    /// one of these, but a [`GroupMember`].
     pub path: Option<String>,
     /// What it is.
     pub kind: Kind,
@@ -365,17 +366,33 @@ pub struct AccessStatement {
 }
 
 impl AccessStatement {
-    /// What of it was in force at some time between these two.
+    /// What of it was in force at some time between these two: of people; links are in
+    /// [`links_between`](Self::links_between).
     pub fn between(
         &self,
         from: SystemTime,
         until: SystemTime,
     ) -> impl Iterator<Item = &AccessPeriod> {
-        self.access.iter().filter(move |period| {
-            let (begin, end) = period.span();
-            begin <= until && end.is_none_or(|end| end >= from)
-        })
+        let access = self.access.iter();
+        access.filter(move |period| meet(period.span(), (from, until)))
     }
+
+    /// The links that gave access at some time between these two.
+    pub fn links_between(
+        &self,
+        from: SystemTime,
+        until: SystemTime,
+    ) -> impl Iterator<Item = &LinkPeriod> {
+        let links = self.links.iter();
+        links.filter(move |period| meet(period.span(), (from, until)))
+    }
+}
+
+fn meet(
+    (begin, end): (SystemTime, Option<SystemTime>),
+    (from, until): (SystemTime, SystemTime),
+) -> bool {
+    begin <= until && end.is_none_or(|end| end >= from)
 }
 
 /// A link, and when it was withdrawn.
@@ -915,7 +932,9 @@ impl Vault {
     ///
     /// # Security
     /// Whose access has ended may still read what he could then: see
-    /// [`receipt`](Self::receipt).
+    /// [`receipt`](Self::receipt). Who came into a group after a grant to it had ended is
+    /// not named for it, and holds keys of the group that open its letter: with the
+    /// bytes, he reads what was written while that grant was in force.
     pub async fn access(&self, to: Option<&str>) -> Result<AccessStatement> {
         let to = to.map(path).transpose()?;
         let control = self.refresh().await?;
@@ -1166,7 +1185,8 @@ impl VaultOptions {
     ///
     /// # Errors
     /// `UntrustedIdentity` where another vault lies there or another grantor signed;
-    /// `AccessDenied` where the grant was taken back, never filed, or is not in its
+    /// `Tampered` also for what was given to a group while no place in it was accepted or
+    /// is given [along](Self::also); `AccessDenied` where the grant was taken back, never filed, or is not in its
     /// time; `NotFound` where the store does not have it; otherwise as
     /// [`open`](Self::open).
     pub async fn open_as(
