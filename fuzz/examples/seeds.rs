@@ -152,6 +152,7 @@ async fn run() -> Result {
             letter: "0123456789abcdef0123456789abcdef".parse()?,
             grantor: Fingerprint::from_bytes([3; 16]),
             record: b"KLG1".to_vec(),
+            place: Some("fedcba9876543210fedcba9876543210".parse()?),
         }],
     };
     let key = DeviceKey::from_bytes(&DEVICE.1)?;

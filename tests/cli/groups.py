@@ -140,7 +140,7 @@ kluis: bob is in the group team, and reaches what it was ever given; grant ID; h
 """)
     w.kluis("group", "add", "team", "bob", code=2)
     w.kluis("group", "remove", "team", "carl", "--yes", code=16)
-    w.kluis("share", "photos", "team")
+    shared = w.kluis("share", "photos", "team").out.strip()
     w.kluis("share", "photos", "bob")
     # Another road is named, and both are taken back together.
     kept = w.kluis("group", "remove", "team", "bob", "--yes", code=2)
@@ -148,6 +148,13 @@ kluis: bob is in the group team, and reaches what it was ever given; grant ID; h
     own, place = id_of(w, ("to", "bob")), id_of(w, ("name", "bob"))
     kept = w.kluis("revoke", own, "--yes", code=2)
     assert 'by the group "team"' in kept.err, kept.err
+    bob.accept("place")
+    bob.accept(shared)
+    golden(bob.kluis("accept", "--forget", "team"), err="""
+kluis: team is forgotten on this device; hint: accept it again with its invitation
+kluis: photos is forgotten on this device; hint: accept it again with its invitation
+""")
+    bob.kluis("shares", code=15)
     bob.accept("place")
     done = w.kluis("revoke", own, place, "--yes", "--no-receipt", "--json")
     assert [m.get("state") for m in done.json()] == ["revoked", "revoked", None], done.out

@@ -555,6 +555,13 @@ kluis: the identity of old is x25519 alone: what is shared with it can be record
     done = w.kluis("share", "photos", "old", "--allow-classical", "-q")
     assert "sealed with x25519 alone" in done.err, done.err
     assert w.kluis("shares").out.endswith(" (classical)\n")
+    w.kluis("group", "new", "team")
+    w.kluis("group", "add", "team", "old", code=15)
+    w.kluis("group", "add", "team", "old", "--allow-classical", "-q")
+    golden(w.kluis("group", "list"), out="""
+team: 1 member
+ID TIME the group team to old (classical)
+""")
     assert w.kluis("shares", "--json").json()[0]["suite"] == "x25519"
     assert w.kluis("contact", "list").out.endswith(" (classical)\n")
 

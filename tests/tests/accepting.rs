@@ -8,12 +8,15 @@
 
 use kluis::object_store::memory::InMemory;
 use kluis::{
-    Address, Error, Fingerprint, GrantFile, Granted, Identity, IdentitySuite, Invitation,
-    MemoryState, Recipient, Terms, Vault, VaultOptions,
+    Address, DeviceState, Error, FileState, Fingerprint, GrantFile, Granted, Identity,
+    IdentitySuite, Invitation, MemoryState, Pins, PinsChange, Recipient, Terms, Vault,
+    VaultOptions,
 };
-use kluis_adversary::HostileStore;
+use kluis_adversary::{HostileStore, Lie, Op, Rule};
 use kluis_tests::{as_store, contents, options, phrase, plant, read, unplant, words};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 struct Device {
     store: HostileStore,
@@ -254,4 +257,163 @@ async fn k04_the_sdk_seals_nothing_to_a_classical_card_unless_it_is_allowed() {
     assert!(flagged(grants.iter().find(of_it).unwrap().suite));
     let statement = vault.access(Some("a")).await.unwrap();
     assert!(flagged(statement.access[0].grant.suite));
+}
+
+/// An owner with a folder of each of these names, all shared with one identity.
+async fn shared_as(folders: &[String]) -> (HostileStore, Arc<Identity>, Vec<Granted>) {
+    let store = HostileStore::new(InMemory::new());
+    let vault = options()
+        .create(as_store(&store), phrase(&words()))
+        .await
+        .unwrap();
+    let identity = Arc::new(Identity::make(IdentitySuite::XWing, 1).unwrap());
+    let recipient = Recipient::trusted_on_first_use(identity.card().clone());
+    let mut grants = Vec::new();
+    for folder in folders {
+        let granted = vault.share(folder, &recipient, Terms::reading()).await;
+        grants.push(granted.unwrap());
+    }
+    (store, identity, grants)
+}
+
+/// Each has a state of its own over the same folder, as programs have.
+#[tokio::test]
+async fn what_several_programs_accept_at_once_is_all_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let folders: Vec<_> = (0..12).map(|n| format!("f{n:02}")).collect();
+    let (store, identity, grants) = shared_as(&folders).await;
+    let program = || {
+        let state = Arc::new(FileState::new(folder.path().join("state")));
+        options().device_state(state, &address())
+    };
+    let opened = grants
+        .iter()
+        .map(|granted| program().open_as(as_store(&store), &identity, &granted.invitation));
+    let opened = futures_util::future::try_join_all(opened).await.unwrap();
+    let accepted = grants
+        .iter()
+        .zip(&opened)
+        .map(|(granted, vault)| vault.accept(&granted.invitation, None));
+    futures_util::future::try_join_all(accepted).await.unwrap();
+    let vault = program().open(as_store(&store), identity.clone()).await;
+    let received = vault.unwrap().received().unwrap();
+    let names: Vec<_> = received.into_iter().map(|r| r.name).collect();
+    assert_eq!(names, folders);
+}
+
+/// A state that another program adds a grant to, just before this one changes it.
+#[derive(Debug, Default)]
+struct Raced {
+    state: MemoryState,
+    rival: std::sync::Mutex<Option<Pins>>,
+}
+
+impl DeviceState for Raced {
+    fn load(&self, address: &str) -> std::io::Result<Option<Pins>> {
+        self.state.load(address)
+    }
+
+    fn save(&self, address: &str, pins: &Pins) -> std::io::Result<()> {
+        self.state.save(address, pins)
+    }
+
+    fn update(&self, address: &str, change: &mut PinsChange<'_>) -> std::io::Result<()> {
+        if let Some(rival) = self.rival.lock().unwrap().take() {
+            self.save(address, &rival)?;
+        }
+        self.state.update(address, change)
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_another_program_takes_meanwhile_is_taken() {
+    let folders = ["a/photos", "b/photos"].map(str::to_owned);
+    let (store, identity, grants) = shared_as(&folders).await;
+    let state = Arc::new(Raced::default());
+    let device = || options().device_state(state.clone(), &address());
+    let open = |granted: &Granted| {
+        let (device, invitation) = (device(), granted.invitation.clone());
+        let (store, identity) = (as_store(&store), identity.clone());
+        async move { device.open_as(store, &identity, &invitation).await }
+    };
+    let kept = || state.load(address().url().as_str()).unwrap().unwrap();
+    open(&grants[0])
+        .await
+        .unwrap()
+        .accept(&grants[0].invitation, None)
+        .await
+        .unwrap();
+    let rival = kept();
+    device().forget_accepted("photos").await.unwrap();
+    let second = open(&grants[1]).await.unwrap();
+    *state.rival.lock().unwrap() = Some(rival.clone());
+    let clash = second.accept(&grants[1].invitation, None).await;
+    assert_eq!(clash.unwrap_err().code(), "already_exists");
+    assert_eq!(kept(), rival);
+}
+
+/// What somebody with twenty folders asks the store for when he looks again. The letters
+/// are read anew, eight at once at the most; what an entry changes for all of them is in
+/// one bundle, which is read once.
+#[tokio::test]
+async fn what_a_member_of_twenty_folders_asks_for_when_he_looks_again() {
+    let store = HostileStore::new(InMemory::new());
+    let eager = || options().staleness(Duration::ZERO);
+    let create = eager().create(as_store(&store), phrase(&words()));
+    let vault = create.await.unwrap();
+    let [bob, carl] = [1, 2].map(|n| Arc::new(Identity::make(IdentitySuite::XWing, n).unwrap()));
+    let to = |who: &Identity| Recipient::trusted_on_first_use(who.card().clone());
+    let (to_bob, to_carl) = (to(&bob), to(&carl));
+    let mut his = eager();
+    let mut carls = Vec::new();
+    let mut terms = Terms::reading();
+    terms.write = true;
+    for n in 0..20 {
+        let folder = format!("f{n:02}");
+        let granted = vault.share(&folder, &to_bob, terms.clone()).await.unwrap();
+        his = his.also(&granted.invitation);
+        let granted = vault.share(&folder, &to_carl, terms.clone()).await.unwrap();
+        carls.push(granted.id);
+    }
+    let client = store.client("bob");
+    let bobs = his.open(as_store(&client), bob).await.unwrap();
+    let records = async |path: &str| {
+        let now = Arc::new(AtomicUsize::new(0));
+        let most = Arc::new(AtomicUsize::new(0));
+        let counted = {
+            let most = most.clone();
+            Rule::new(Lie::race(move || {
+                let (now, most) = (now.clone(), most.clone());
+                async move {
+                    most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    now.fetch_sub(1, SeqCst);
+                }
+            }))
+        };
+        let rule = store.add(counted.at("k/g/*").on(Op::Get).for_client("bob"));
+        let mark = store.mark();
+        bobs.put(path, "x").await.unwrap();
+        store.remove(rule);
+        let calls = store.journal().since(mark).by("bob");
+        let of = |op, prefix: &str| {
+            let calls = calls.only(|call| call.op == op && call.path.as_ref().starts_with(prefix));
+            calls.calls().len()
+        };
+        let bundles = calls.only(|call| call.path.as_ref().len() == "k/g/".len() + 64);
+        (
+            [
+                of(Op::Get, "k/g/"),
+                of(Op::Get, "k/"),
+                bundles.calls().len(),
+            ],
+            most.load(SeqCst),
+        )
+    };
+    assert_eq!(records("f00/x").await, ([0, 0, 0], 0), "nothing is new");
+    vault.new_group("team").await.unwrap();
+    assert_eq!(records("f00/x").await, ([20, 63, 0], 8), "one entry");
+    vault.revoke(&carls).await.unwrap();
+    assert_eq!(records("f19/x").await, ([21, 65, 1], 8), "new keys for all");
+    assert_eq!(records("f19/x").await, ([0, 0, 0], 0), "nothing is new");
 }

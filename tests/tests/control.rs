@@ -559,16 +559,24 @@ async fn damaged_pins_are_an_error_and_removed_ones_trust_again() {
         .collect();
     assert_eq!(
         files.len(),
-        2,
-        "a key and the pins of one address: {files:?}"
+        3,
+        "a key, a lock and the pins of one address: {files:?}"
     );
     for file in &files {
         let text = std::fs::read(file).unwrap();
+        let is_lock = file.extension().is_some_and(|e| e == "lock");
+        assert_eq!(text.is_empty(), is_lock, "{file:?}");
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
             let mode = std::fs::metadata(file).unwrap().permissions().mode();
             assert_eq!(mode & 0o077, 0, "others cannot read {file:?}");
+        }
+        // The lock holds nothing, and says nothing.
+        if is_lock {
+            std::fs::remove_file(file).unwrap();
+            open().await.unwrap();
+            continue;
         }
         for damaged in [
             text[..text.len() - 1].to_vec(),

@@ -148,7 +148,7 @@ async fn one_grant_serves_all_members_and_who_is_removed_reads_nothing_new() {
         anna.accept(&docs).await.unwrap();
         let hers = anna.open().await.unwrap();
         assert_eq!(read(&hers, "docs/x").await.unwrap(), b"docs");
-        assert!(bob.accept(&docs).await.is_err());
+        assert_code(bob.accept(&docs).await, "tampered");
         let again = vault.add_to_group("team", &bob.recipient()).await.unwrap();
         let opened = options()
             .also(&again.invitation)
@@ -304,4 +304,180 @@ async fn a_removal_that_dies_anywhere_is_made_or_not_made() {
         }
     }
     assert!(made[0] > 2 && made[1] > 0, "{made:?}");
+}
+
+/// The names under which somebody has what he was given, and whether it has ended.
+fn received(vault: &Vault) -> Vec<(String, bool)> {
+    let received = vault.received().unwrap().into_iter();
+    received.map(|r| (r.name, r.ended)).collect()
+}
+
+/// Whoever leaves a group keeps what is his own, and what the group was given ends with his
+/// place in it: also one version, for which no key is changed.
+#[tokio::test]
+async fn what_was_given_to_a_group_ends_with_the_place_in_it_and_nothing_else() {
+    for kept in [false, true] {
+        let (store, vault) = owner(false).await;
+        let bob = Person::new("bob", &store);
+        for path in ["photos/x", "docs/x", "one"] {
+            vault.put(path, path).await.unwrap();
+        }
+        let place = vault.add_to_group("team", &bob.recipient()).await.unwrap();
+        let team = vault.group("team").unwrap();
+        let reading = Terms::reading;
+        let grants = [
+            vault.share("photos", &team, reading()).await.unwrap(),
+            vault.share_version("one", &team, reading()).await.unwrap(),
+            vault
+                .share("docs", &bob.recipient(), writing())
+                .await
+                .unwrap(),
+        ];
+        let bobs = if kept {
+            for granted in [&place].into_iter().chain(&grants) {
+                bob.accept(granted).await.unwrap();
+            }
+            bob.open().await.unwrap()
+        } else {
+            let all = grants.iter().fold(options(), |options, granted| {
+                options.also(&granted.invitation)
+            });
+            let opened = all.open_as(as_store(&store), &bob.identity, &place.invitation);
+            opened.await.unwrap()
+        };
+        assert_eq!(read(&bobs, "one").await.unwrap(), b"one");
+        vault.remove_from_group("team", "bob").await.unwrap();
+        // Each of these looks at the vault anew.
+        for name in ["a", "b", "c"] {
+            vault.new_group(name).await.unwrap();
+            bobs.put("docs/x", name).await.unwrap();
+            assert_code(read(&bobs, "one").await, "access_denied");
+        }
+        let again = if kept {
+            bob.open().await.unwrap()
+        } else {
+            bobs.clone()
+        };
+        let expected = [
+            ("docs", false),
+            ("one", true),
+            ("photos", true),
+            ("team", true),
+        ];
+        let expected: Vec<_> = expected
+            .map(|(name, ended)| (name.to_owned(), ended))
+            .into();
+        assert_eq!(received(&again), expected);
+        assert_eq!(read(&again, "docs/x").await.unwrap(), b"c");
+        for path in ["photos/x", "one"] {
+            assert_code(read(&again, path).await, "access_denied");
+        }
+    }
+}
+
+/// A folder that was accepted keeps its name against a group of the same name.
+#[tokio::test]
+async fn a_group_with_the_name_of_an_accepted_folder_is_accepted_under_another() {
+    let (store, vault) = owner(false).await;
+    let bob = Person::new("bob", &store);
+    vault.put("team/x", "x").await.unwrap();
+    let recipient = bob.recipient();
+    let folder = vault.share("team", &recipient, Terms::reading());
+    bob.accept(&folder.await.unwrap()).await.unwrap();
+    let place = vault.add_to_group("team", &recipient).await.unwrap();
+    assert_code(bob.accept(&place).await, "already_exists");
+    let opened = bob
+        .options()
+        .open_as(as_store(&store), &bob.identity, &place.invitation)
+        .await
+        .unwrap();
+    opened
+        .accept(&place.invitation, Some("crew"))
+        .await
+        .unwrap();
+    let bobs = bob.open().await.unwrap();
+    let expected = ["crew", "team"].map(|name| (name.to_owned(), false));
+    assert_eq!(received(&bobs), expected);
+    assert_eq!(read(&bobs, "team/x").await.unwrap(), b"x");
+}
+
+#[tokio::test]
+async fn what_a_group_keeps_is_named_once_when_a_grant_to_it_is_taken_back() {
+    let (store, vault) = owner(false).await;
+    let [anna, bob] = ["anna", "bob"].map(|name| Person::new(name, &store));
+    vault.add_to_group("team", &anna.recipient()).await.unwrap();
+    let team = vault.group("team").unwrap();
+    let a = vault.share("a", &team, Terms::reading()).await.unwrap();
+    // Another member, and with his going another card of the group.
+    let his = vault.add_to_group("team", &bob.recipient()).await.unwrap();
+    let remaining = vault.revoke(&[his.id]).await.unwrap().remaining;
+    assert!(remaining.is_empty(), "{remaining:?}");
+    vault.add_to_group("team", &bob.recipient()).await.unwrap();
+    let team = vault.group("team").unwrap();
+    let b = vault.share("b", &team, Terms::reading()).await.unwrap();
+    let own = vault.share("c", &anna.recipient(), Terms::reading()).await;
+    let seen = |remaining: Vec<kluis::Grant>| -> Vec<_> {
+        let seen = remaining.into_iter().map(|g| (g.id, g.to, g.group));
+        seen.collect()
+    };
+    let of = |to: &str| (a.id, to.to_owned(), Some("team".to_owned()));
+    let revoked = vault.revoke(&[b.id]).await.unwrap();
+    assert_eq!(seen(revoked.remaining), [of("team")]);
+    // To a member it remains as hers.
+    let revoked = vault.revoke(&[own.unwrap().id]).await.unwrap();
+    assert_eq!(seen(revoked.remaining), [of("anna")]);
+}
+
+/// A client that was open when somebody joined takes him out all the same.
+#[tokio::test]
+async fn who_is_taken_out_is_looked_up_in_the_newest_state() {
+    let store = HostileStore::new(InMemory::new());
+    let secret = words();
+    let create = options().create(as_store(&store), phrase(&secret));
+    let first = create.await.unwrap();
+    first.new_group("team").await.unwrap();
+    let second = options().open(as_store(&store), phrase(&secret));
+    let second = second.await.unwrap();
+    let anna = Person::new("anna", &store);
+    let recipient = anna.recipient();
+    let old = first.add_to_group("team", &recipient).await.unwrap();
+    second.remove_from_group("team", "anna").await.unwrap();
+    // Who left and came back has another membership.
+    let new = second.add_to_group("team", &recipient).await.unwrap();
+    assert_ne!(old.id, new.id);
+    first.remove_from_group("team", "anna").await.unwrap();
+    assert!(first.groups().unwrap()[0].members.is_empty());
+}
+
+#[tokio::test]
+async fn forgetting_a_place_in_a_group_forgets_what_came_by_it_and_the_rest_opens() {
+    let (store, vault) = owner(false).await;
+    let bob = Person::new("bob", &store);
+    for path in ["photos/x", "docs/x"] {
+        vault.put(path, path).await.unwrap();
+    }
+    let recipient = bob.recipient();
+    let place = vault.add_to_group("team", &recipient).await.unwrap();
+    let team = vault.group("team").unwrap();
+    let photos = vault.share("photos", &team, Terms::reading());
+    let docs = vault.share("docs", &recipient, Terms::reading());
+    let all = [place, photos.await.unwrap(), docs.await.unwrap()];
+    for granted in &all {
+        bob.accept(granted).await.unwrap();
+    }
+    let forgotten = bob.options().forget_accepted("team").await.unwrap();
+    assert_eq!(forgotten, ["team", "photos"]);
+    let bobs = bob.open().await.unwrap();
+    assert_eq!(received(&bobs), [("docs".to_owned(), false)]);
+    assert_eq!(read(&bobs, "docs/x").await.unwrap(), b"docs/x");
+    assert_code(read(&bobs, "photos/x").await, "not_found");
+    // With the place it is there again, and can be forgotten without it.
+    for granted in &all {
+        bob.accept(granted).await.unwrap();
+    }
+    assert_eq!(received(&bob.open().await.unwrap()).len(), 3);
+    let forgotten = bob.options().forget_accepted("photos").await.unwrap();
+    assert_eq!(forgotten, ["photos"]);
+    let names = ["docs", "team"].map(|name| (name.to_owned(), false));
+    assert_eq!(received(&bob.open().await.unwrap()), names);
 }

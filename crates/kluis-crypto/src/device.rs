@@ -98,6 +98,8 @@ pub struct Accepted {
     /// The letter itself, where it came with a [`GrantFile`](crate::GrantFile) and the
     /// store does not have it; else empty.
     pub record: Vec<u8>,
+    /// Where it came by a group: the first letter of the place in it.
+    pub place: Option<LetterName>,
 }
 
 impl Pins {
@@ -195,11 +197,12 @@ impl Record for Pins {
         }
         to.array(self.accepted.len());
         for accepted in &self.accepted {
-            to.array(4)
+            to.array(5)
                 .text(&accepted.name)
                 .bytes(&accepted.letter.0)
                 .bytes(accepted.grantor.as_bytes())
-                .bytes(&accepted.record);
+                .bytes(&accepted.record)
+                .bytes(accepted.place.as_ref().map_or(&[], |place| &place.0));
         }
     }
 
@@ -216,12 +219,13 @@ impl Record for Pins {
         }
         let mut accepted = Vec::new();
         for _ in 0..from.array_up_to(Self::MAX_ACCEPTED)? {
-            from.array(4)?;
+            from.array(5)?;
             accepted.push(Accepted {
                 name: from.text(1_023)?.to_owned(),
                 letter: LetterName(*from.fixed()?),
                 grantor: Fingerprint::from_bytes(*from.fixed()?),
                 record: from.bytes(Self::MAX_LENGTH)?.to_vec(),
+                place: from.fixed_or_empty()?.copied().map(LetterName),
             });
         }
         Ok(Self {
@@ -270,7 +274,18 @@ mod tests {
             unconfirmed: Vec::new(),
             ..pins()
         };
-        for pins in [pins(), without] {
+        let accepted = |place| Accepted {
+            name: "photos".to_owned(),
+            letter: LetterName([3; 16]),
+            grantor: Fingerprint::from_bytes([4; 16]),
+            record: b"KLG1".to_vec(),
+            place,
+        };
+        let with = Pins {
+            accepted: vec![accepted(None), accepted(Some(LetterName([5; 16])))],
+            ..pins()
+        };
+        for pins in [pins(), without, with] {
             let sealed = pins.seal(&key(), ADDRESS).unwrap();
             assert_eq!(Pins::open(&sealed, &key(), ADDRESS), Ok(pins));
         }

@@ -25,7 +25,26 @@ pub trait DeviceState: Send + Sync + fmt::Debug {
     /// # Errors
     /// Those of the device.
     fn save(&self, address: &str, pins: &Pins) -> io::Result<()>;
+
+    /// Gives the pins of an address to `change`, and keeps what comes back, if anything
+    /// does. It may be asked again about newer pins; its last word counts.
+    ///
+    /// # Errors
+    /// Those of the device, and of `change`.
+    ///
+    /// # Security
+    /// As it is provided it loads and saves, for a state that nobody else changes
+    /// meanwhile. Of two who do, one undoes what the other has seen or accepted.
+    fn update(&self, address: &str, change: &mut PinsChange<'_>) -> io::Result<()> {
+        match change(self.load(address)?)? {
+            Some(pins) => self.save(address, &pins),
+            None => Ok(()),
+        }
+    }
 }
+
+/// What becomes of pins: see [`DeviceState::update`].
+pub type PinsChange<'a> = dyn FnMut(Option<Pins>) -> io::Result<Option<Pins>> + 'a;
 
 /// Device state in memory, for programs that pin for the time they run.
 #[derive(Debug, Default)]
@@ -55,10 +74,20 @@ impl DeviceState for MemoryState {
             .insert(address.to_owned(), pins.clone());
         Ok(())
     }
+
+    fn update(&self, address: &str, change: &mut PinsChange<'_>) -> io::Result<()> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pins) = change(all.get(address).cloned())? {
+            all.insert(address.to_owned(), pins);
+        }
+        Ok(())
+    }
 }
 
 /// Device state in a folder of files, sealed under a key that lies beside them:
 /// a copy of single files says nothing of addresses, and an altered one is refused.
+/// Processes that share the folder change it one after another, where the file system
+/// has locks.
 #[derive(Debug)]
 pub struct FileState {
     folder: PathBuf,
@@ -66,6 +95,7 @@ pub struct FileState {
 
 impl FileState {
     const KEY: &str = "device.key";
+    const LOCK: &str = "device.lock";
 
     /// State in this folder, which is made when something is kept.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
@@ -133,6 +163,11 @@ impl DeviceState for FileState {
         let saved = self.save_pins(address, pins);
         saved.map_err(|error| self.told(&error))
     }
+
+    fn update(&self, address: &str, change: &mut PinsChange<'_>) -> io::Result<()> {
+        let updated = self.update_pins(address, change);
+        updated.map_err(|error| self.told(&error))
+    }
 }
 
 impl FileState {
@@ -140,6 +175,29 @@ impl FileState {
     fn told(&self, error: &io::Error) -> io::Error {
         let text = format!("device state in {}: {error}", self.folder.display());
         io::Error::new(error.kind(), text)
+    }
+
+    fn update_pins(&self, address: &str, change: &mut PinsChange<'_>) -> io::Result<()> {
+        // Mostly nothing changes: that takes no lock, nor a folder that can be written.
+        if change(self.load_pins(address)?)?.is_none() {
+            return Ok(());
+        }
+        let _held = self.lock()?;
+        match change(self.load_pins(address)?)? {
+            Some(pins) => self.save_pins(address, &pins),
+            None => Ok(()),
+        }
+    }
+
+    /// Held until it is dropped, or its process ends.
+    fn lock(&self) -> io::Result<std::fs::File> {
+        std::fs::create_dir_all(&self.folder)?;
+        let mut options = own_file();
+        let file = options.create(true).open(self.folder.join(Self::LOCK))?;
+        match file.lock() {
+            Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(error),
+            _ => Ok(file),
+        }
     }
 
     fn load_pins(&self, address: &str) -> io::Result<Option<Pins>> {
@@ -165,14 +223,21 @@ impl FileState {
     }
 }
 
+/// Files that nobody else can read.
+fn own_file() -> std::fs::OpenOptions {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
 /// A fresh file of our own beside the target.
 fn staged(folder: &Path) -> io::Result<(std::fs::File, PathBuf)> {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut options = own_file();
+    options.create_new(true);
     loop {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!(".staged-{}-{number}", std::process::id()));
@@ -206,8 +271,7 @@ impl Device {
     /// Remembers what was seen. Pins never go back: another process may have
     /// seen more meanwhile.
     pub(crate) async fn save(&self, header: &Header, ledger: Position) -> Result<()> {
-        let Self { state, address } = self.clone();
-        let mut seen = Pins {
+        let now = Pins {
             vault: header.vault(),
             authority: *header.authorities().current(),
             header: header.position(),
@@ -217,11 +281,9 @@ impl Device {
             unconfirmed: Vec::new(),
             accepted: Vec::new(),
         };
-        let saved = blocking(move || {
-            if let Some(pinned) = state
-                .load(&address)?
-                .filter(|pinned| pinned.vault == seen.vault)
-            {
+        self.update(move |pins| {
+            let mut seen = now.clone();
+            if let Some(pinned) = pins.filter(|pinned| pinned.vault == seen.vault) {
                 if pinned.header.sequence > seen.header.sequence {
                     seen.authority = pinned.authority;
                 }
@@ -229,56 +291,85 @@ impl Device {
                 seen.header = newer(pinned.header, seen.header);
                 seen.ledger = newer(pinned.ledger, seen.ledger);
                 if (seen.header, seen.ledger) == (pinned.header, pinned.ledger) {
-                    return Ok(());
+                    return Ok((None, ()));
                 }
             }
-            state.save(&address, &seen)
-        });
-        Ok(saved.await??)
+            Ok((Some(seen), ()))
+        })
+        .await
     }
-}
 
-impl Device {
-    /// Remembers a grant that was accepted, under this name alone.
-    pub(crate) async fn accept(&self, accepted: Accepted) -> Result<()> {
-        let Self { state, address } = self.clone();
-        let saved = blocking(move || {
-            let mut pins = state
-                .load(&address)?
-                .ok_or_else(|| io::Error::other("the vault is not known here yet"))?;
-            pins.accepted
-                .retain(|other| other.name != accepted.name && other.letter != accepted.letter);
-            pins.accepted.push(accepted);
-            state.save(&address, &pins)
-        });
-        Ok(saved.await??)
-    }
-}
-
-impl Device {
-    /// Forgets a grant that was accepted.
-    pub(crate) async fn forget(&self, name: &str) -> Result<()> {
-        let Self { state, address } = self.clone();
-        let gone = name.to_owned();
-        let forgotten = blocking(move || {
-            let Some(mut pins) = state.load(&address)? else {
-                return Ok(false);
-            };
-            let before = pins.accepted.len();
-            pins.accepted.retain(|accepted| accepted.name != gone);
-            let found = pins.accepted.len() < before;
-            if found {
-                state.save(&address, &pins)?;
+    /// Remembers a grant that was accepted, by this name or else the one that it has.
+    ///
+    /// # Errors
+    /// `AlreadyExists` where another has the name.
+    pub(crate) async fn accept(&self, accepted: Accepted, name: Option<String>) -> Result<()> {
+        let taken = self.update(move |pins| {
+            let mut pins =
+                pins.ok_or_else(|| io::Error::other("the vault is not known here yet"))?;
+            let is_it = |other: &Accepted| other.letter == accepted.letter;
+            let kept = pins.accepted.iter().find(|other| is_it(other));
+            let kept = kept.map(|kept| kept.name.clone());
+            let name = name.clone().or(kept);
+            let name = name.unwrap_or_else(|| accepted.name.clone());
+            let mut others = pins.accepted.iter().filter(|other| !is_it(other));
+            if others.any(|other| other.name == name) {
+                return Ok((None, Some(name)));
             }
-            Ok::<_, io::Error>(found)
+            pins.accepted.retain(|other| !is_it(other));
+            pins.accepted.push(Accepted {
+                name,
+                ..accepted.clone()
+            });
+            Ok((Some(pins), None))
         });
-        if forgotten.await?? {
-            Ok(())
-        } else {
-            Err(Error::NotFound {
-                path: name.to_owned(),
-            })
+        match taken.await? {
+            Some(path) => Err(Error::AlreadyExists { path }),
+            None => Ok(()),
         }
+    }
+
+    /// Forgets a grant that was accepted, and of a place in a group what came by it: the
+    /// names of it all.
+    pub(crate) async fn forget(&self, name: &str) -> Result<Vec<String>> {
+        let gone = name.to_owned();
+        let forgotten = self.update(move |pins| {
+            let Some(mut pins) = pins else {
+                return Ok((None, Vec::new()));
+            };
+            let named = pins.accepted.iter().find(|a| a.name == gone);
+            let Some(letter) = named.map(|named| named.letter) else {
+                return Ok((None, Vec::new()));
+            };
+            let goes = |a: &mut Accepted| a.letter == letter || a.place == Some(letter);
+            let gone: Vec<_> = pins.accepted.extract_if(.., goes).collect();
+            Ok((Some(pins), gone.into_iter().map(|a| a.name).collect()))
+        });
+        let forgotten = forgotten.await?;
+        if forgotten.is_empty() {
+            return Err(Error::NotFound {
+                path: name.to_owned(),
+            });
+        }
+        Ok(forgotten)
+    }
+
+    /// Changes the pins, and says what came of the change in the end.
+    async fn update<T: Send + 'static>(
+        &self,
+        change: impl Fn(Option<Pins>) -> io::Result<(Option<Pins>, T)> + Send + 'static,
+    ) -> Result<T> {
+        let Self { state, address } = self.clone();
+        let updated = blocking(move || {
+            let mut outcome = None;
+            state.update(&address, &mut |pins| {
+                let (pins, came) = change(pins)?;
+                outcome = Some(came);
+                Ok(pins)
+            })?;
+            outcome.ok_or_else(|| io::Error::other("the device state was not asked"))
+        });
+        Ok(updated.await??)
     }
 }
 

@@ -75,7 +75,7 @@ mod write;
 
 pub use address::Address;
 pub use check::{Check, Finding, Verdict};
-pub use device::{DeviceState, FileState, MemoryState};
+pub use device::{DeviceState, FileState, MemoryState, PinsChange};
 pub use error::{Error, Result};
 pub use kluis_crypto::{
     Accepted, Card, Contact, Credential, Fingerprint, GrantFile, GrantId, Identity, IdentityFile,

@@ -9,11 +9,11 @@ use crate::link::LinkInfo;
 use crate::vault::{Vault, VaultOptions};
 use crate::{Address, Error, LedgerPin, Result};
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use kluis_crypto::{
     Accepted, Card, Contact, Decision, Entry, Fingerprint, GrantFile, GrantId, GrantRecord, Group,
-    Identity, IdentitySuite, Ledger, LetterName, Position, Recipient, Scope, Share, Statement,
-    Terms, Tree, VaultId, VaultPath, bundle_path,
+    Identity, IdentitySuite, Ledger, LetterName, Position, Recipient, RecordHash, Scope, Share,
+    Statement, Terms, Tree, VaultId, VaultPath, bundle_path,
 };
 use object_store::ObjectStore;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +26,9 @@ const GRANT: &str = "the grant";
 
 /// The longest bundle of letters.
 pub(crate) const MAX_BUNDLE: usize = 64 << 20;
+
+/// So many letters are read at once: each may be long, and is nobody's until it is opened.
+const LETTERS_AT_ONCE: usize = 8;
 
 /// What somebody needs to accept a grant, beside the store and their identity. It
 /// holds no key, but pins the vault and the grantor: hand it over on a way that the
@@ -104,6 +107,7 @@ impl Invitation {
             letter: self.letter,
             grantor: self.grantor,
             record: Vec::new(),
+            place: None,
         }
     }
 }
@@ -258,12 +262,14 @@ pub struct Grant {
     pub id: GrantId,
     /// The name of who has it, as it was then.
     pub to: String,
-    /// The group that it was given to. In a statement of access `to` is one of its
-    /// members then; otherwise it is the group itself.
+    /// The group that it was given to. In a statement of access, and where it remains to a
+    /// member whose other grants were taken back, `to` is that member; otherwise it is
+    /// the group itself.
     pub group: Option<String>,
     /// Whose card it was sealed to.
     pub fingerprint: Fingerprint,
-    /// Where it is; none for the whole vault.
+    /// Where it is; none for the whole vault. A place in a group is nowhere: it never is
+    /// one of these, but a [`GroupMember`].
     pub path: Option<String>,
     /// What it is.
     pub kind: Kind,
@@ -293,6 +299,14 @@ impl Grant {
             given: from_micros(record.time()),
             filed: record.filed(),
             parent: record.parent(),
+        }
+    }
+
+    /// As the owner gave it, to somebody or to a group.
+    fn given(ledger: &Ledger, record: &GrantRecord) -> Self {
+        Self {
+            group: ledger.grantee(record).map(|group| group.name().to_owned()),
+            ..Self::of(record)
         }
     }
 
@@ -352,17 +366,33 @@ pub struct AccessStatement {
 }
 
 impl AccessStatement {
-    /// What of it was in force at some time between these two.
+    /// What of it was in force at some time between these two: of people; links are in
+    /// [`links_between`](Self::links_between).
     pub fn between(
         &self,
         from: SystemTime,
         until: SystemTime,
     ) -> impl Iterator<Item = &AccessPeriod> {
-        self.access.iter().filter(move |period| {
-            let (begin, end) = period.span();
-            begin <= until && end.is_none_or(|end| end >= from)
-        })
+        let access = self.access.iter();
+        access.filter(move |period| meet(period.span(), (from, until)))
     }
+
+    /// The links that gave access at some time between these two.
+    pub fn links_between(
+        &self,
+        from: SystemTime,
+        until: SystemTime,
+    ) -> impl Iterator<Item = &LinkPeriod> {
+        let links = self.links.iter();
+        links.filter(move |period| meet(period.span(), (from, until)))
+    }
+}
+
+fn meet(
+    (begin, end): (SystemTime, Option<SystemTime>),
+    (from, until): (SystemTime, SystemTime),
+) -> bool {
+    begin <= until && end.is_none_or(|end| end >= from)
 }
 
 /// A link, and when it was withdrawn.
@@ -743,7 +773,7 @@ impl Vault {
     /// another road; otherwise as [`revoke`](Self::revoke).
     pub async fn remove_from_group(&self, group: &str, member: &str) -> Result<Revoked> {
         let id = {
-            let control = self.control()?;
+            let control = self.refresh().await?;
             let known = control.owner()?.ledger.group(group);
             let known = known.ok_or_else(|| no_group(group))?;
             let mut members = known.members().filter(|m| m.to() == member);
@@ -860,11 +890,8 @@ impl Vault {
     pub fn grants(&self) -> Result<Vec<Grant>> {
         let control = self.control()?;
         let ledger = &control.owner()?.ledger;
-        let of = |record: &GrantRecord| Grant {
-            group: ledger.grantee(record).map(|group| group.name().to_owned()),
-            ..Grant::of(record)
-        };
-        let mut grants: Vec<Grant> = ledger.grants().map(of).collect();
+        let grants = ledger.grants().map(|record| Grant::given(ledger, record));
+        let mut grants: Vec<Grant> = grants.collect();
         grants.sort_by_key(|grant| (grant.filed, grant.id));
         Ok(grants)
     }
@@ -905,7 +932,9 @@ impl Vault {
     ///
     /// # Security
     /// Whose access has ended may still read what he could then: see
-    /// [`receipt`](Self::receipt).
+    /// [`receipt`](Self::receipt). Who came into a group after a grant to it had ended is
+    /// not named for it, and holds keys of the group that open its letter: with the
+    /// bytes, he reads what was written while that grant was in force.
     pub async fn access(&self, to: Option<&str>) -> Result<AccessStatement> {
         let to = to.map(path).transpose()?;
         let control = self.refresh().await?;
@@ -990,7 +1019,7 @@ impl Vault {
             let ledger = &control.owner()?.ledger;
             let members = ledger.groups().into_iter().flat_map(Group::members);
             let held = ledger.grants().chain(members);
-            let held = held.map(|grant| (grant.id(), Grant::of(grant)));
+            let held = held.map(|grant| (grant.id(), Grant::given(ledger, grant)));
             Ok::<_, Error>(held.collect::<BTreeMap<_, _>>())
         };
         let mut before = held(&*self.control()?)?;
@@ -1003,17 +1032,24 @@ impl Vault {
             chain.any(|above| grants.contains(&above.id))
         };
         let mut taken: Vec<Grant> = before.values().filter(|g| named(g)).cloned().collect();
-        let people: Vec<_> = taken.iter().map(|grant| &grant.fingerprint).collect();
         let ledger = &control.owner()?.ledger;
+        // The card of a group changes with its members, its name does not.
+        let had = |group: Option<&str>, card: &Card| {
+            taken.iter().any(|gone| match group {
+                Some(_) => gone.group.as_deref() == group,
+                None => gone.group.is_none() && gone.fingerprint == card.fingerprint(),
+            })
+        };
         let of_theirs = |record: &GrantRecord| match ledger.grantee(record) {
-            Some(group) => group
+            Some(group) if !had(Some(group.name()), record.card()) => group
                 .members()
+                .filter(|member| had(None, member.card()))
                 .map(|member| Grant::of_member(record, group.name(), member))
                 .collect(),
-            None => vec![Grant::of(record)],
+            None if !had(None, record.card()) => Vec::new(),
+            _ => vec![Grant::given(ledger, record)],
         };
         let mut remaining: Vec<Grant> = ledger.grants().flat_map(of_theirs).collect();
-        remaining.retain(|grant| people.contains(&&grant.fingerprint));
         remaining.sort_by_key(|grant| (grant.filed, grant.id));
         taken.sort_by_key(|grant| (grant.filed, grant.id));
         Ok(Revoked {
@@ -1078,21 +1114,16 @@ impl Vault {
         let device = self
             .device()
             .ok_or_else(|| Error::invalid("this device keeps no state to accept a grant in"))?;
-        let known = device.load().await?;
-        let others = || known.iter().flat_map(|pins| &pins.accepted);
-        let kept = others().find(of_it).map(|kept| &*kept.name);
-        let name = name.or(kept).map_or_else(|| own_name(share), str::to_owned);
-        if path(&name)?.segments().count() != 1 {
+        let own = own_name(share);
+        if path(name.unwrap_or(&own))?.segments().count() != 1 {
             return Err(Error::invalid("the name of what was shared has no `/`"));
         }
-        if others().any(|other| other.name == name && !of_it(&other)) {
-            return Err(Error::AlreadyExists { path: name });
-        }
         let accepted = Accepted {
-            name,
+            name: own,
             ..here.cloned().ok_or_else(wrong_invitation)?
         };
-        device.accept(accepted).await
+        let name = name.map(str::to_owned);
+        device.accept(accepted, name).await
     }
 }
 
@@ -1154,7 +1185,8 @@ impl VaultOptions {
     ///
     /// # Errors
     /// `UntrustedIdentity` where another vault lies there or another grantor signed;
-    /// `AccessDenied` where the grant was taken back, never filed, or is not in its
+    /// `Tampered` also for what was given to a group while no place in it was accepted or
+    /// is given [along](Self::also); `AccessDenied` where the grant was taken back, never filed, or is not in its
     /// time; `NotFound` where the store does not have it; otherwise as
     /// [`open`](Self::open).
     pub async fn open_as(
@@ -1176,12 +1208,13 @@ impl VaultOptions {
         self
     }
 
-    /// Forgets a grant that was accepted on this device, under the name that it has here.
-    /// Makes no request; accepted again it is there again.
+    /// Forgets a grant that was accepted on this device, under the name that it has here,
+    /// and with a place in a group what was accepted by it: their names. Makes no request;
+    /// accepted again it is there again.
     ///
     /// # Errors
     /// `NotFound`; `InvalidInput` without device state.
-    pub async fn forget_accepted(&self, name: &str) -> Result<()> {
+    pub async fn forget_accepted(&self, name: &str) -> Result<Vec<String>> {
         let device = self
             .device
             .as_ref()
@@ -1235,9 +1268,12 @@ pub(crate) async fn open(
     }
     let letters = accepted.into_iter().map(|accepted| letter(store, accepted));
     let core = |error| Error::core(error, GRANT);
+    let mut bundles = Bundles::default();
     let mut own = Vec::new();
     let mut to_groups = Vec::new();
-    for (accepted, record) in try_join_all(letters).await? {
+    let letters = stream::iter(letters).buffered(LETTERS_AT_ONCE);
+    let letters: Vec<_> = letters.try_collect().await?;
+    for (accepted, record) in letters {
         match Share::open(&identity, &vault, &accepted.letter, &record) {
             Ok(share) => own.push((trusted(&share, accepted)?, share)),
             // Or sealed to a group that he is in.
@@ -1257,27 +1293,42 @@ pub(crate) async fn open(
         .into_iter()
         .partition(|(_, share)| share.is_membership());
     for (accepted, mut share) in memberships {
-        let is_over = ends(follow(store, &mut share, &entries).await)?;
+        let is_over = ends(follow(store, &mut bundles, &mut share, &entries).await)?;
         known.push((accepted, share, is_over));
     }
     known.sort_by_key(|(_, _, is_over)| *is_over);
+    let mut ended = Vec::new();
     for (accepted, record) in to_groups {
         let mut opened = Err(kluis_crypto::Error::Tampered);
-        for (_, membership, _) in &known {
+        let (mut has_ended, mut place) = (false, None);
+        for (by, membership, is_over) in &known {
             if matches!(opened, Err(kluis_crypto::Error::Tampered)) {
                 opened = Share::open_in_group(membership, &vault, &accepted.letter, &record);
+                (has_ended, place) = (*is_over, Some(by.letter));
             }
         }
         let share = opened.map_err(core)?;
-        own.push((trusted(&share, accepted)?, share));
+        let accepted = Accepted {
+            place,
+            ..trusted(&share, accepted)?
+        };
+        // What comes by a place in a group ends with it, also where no key was changed.
+        if has_ended {
+            ended.push((accepted, share, true));
+        } else {
+            own.push((accepted, share));
+        }
     }
     if let Some(older) = oldest(&own).filter(|older| *older < reached) {
         entries = since(older).await?;
     }
     for (accepted, mut share) in own {
-        let is_over = ends(follow(store, &mut share, &entries).await)?;
+        let is_over = ends(follow(store, &mut bundles, &mut share, &entries).await)?;
         known.push((accepted, share, is_over));
     }
+    known.append(&mut ended);
+    // What was kept has its name already.
+    known.sort_by_key(|(accepted, ..)| accepted.name.is_empty());
 
     let mut member = Member {
         header: found.header,
@@ -1389,8 +1440,37 @@ fn trusted(share: &Share, accepted: Accepted) -> Result<Accepted> {
     })
 }
 
+/// The bundles that were fetched in one opening, as many as one may be long: several
+/// shares look into the same ones, each in the order of the ledger.
+#[derive(Default)]
+struct Bundles(Vec<(RecordHash, Bytes)>);
+
+impl Bundles {
+    /// As the store has it: the share checks it.
+    async fn get(&mut self, store: &Backend, hash: RecordHash) -> Result<Bytes> {
+        if let Some((_, bundle)) = self.0.iter().find(|(known, _)| *known == hash) {
+            return Ok(bundle.clone());
+        }
+        let fetched = store.record(&bundle_path(hash), MAX_BUNDLE).await?;
+        let bundle = fetched.ok_or_else(|| Error::Missing {
+            what: "the letters of a change of keys".to_owned(),
+        })?;
+        let held = self.0.iter().map(|(_, bundle)| bundle.len());
+        if held.sum::<usize>() + bundle.bytes.len() > MAX_BUNDLE {
+            self.0.clear();
+        }
+        self.0.push((hash, bundle.bytes.clone()));
+        Ok(bundle.bytes)
+    }
+}
+
 /// Follows a share to the end of the ledger.
-async fn follow(store: &Backend, share: &mut Share, entries: &[Entry]) -> Result<()> {
+async fn follow(
+    store: &Backend,
+    bundles: &mut Bundles,
+    share: &mut Share,
+    entries: &[Entry],
+) -> Result<()> {
     let core = |error| Error::core(error, GRANT);
     let head = share.head();
     for entry in entries {
@@ -1401,13 +1481,8 @@ async fn follow(store: &Backend, share: &mut Share, entries: &[Entry]) -> Result
         let Some(hash) = share.awaited() else {
             continue;
         };
-        let bundle = store
-            .record(&bundle_path(hash), MAX_BUNDLE)
-            .await?
-            .ok_or_else(|| Error::Missing {
-                what: "the letters of a change of keys".to_owned(),
-            })?;
-        if !share.renew(&bundle.bytes).map_err(core)? {
+        let bundle = bundles.get(store, hash).await?;
+        if !share.renew(&bundle).map_err(core)? {
             return Err(taken_back(share.name()));
         }
     }

@@ -64,11 +64,7 @@ pub(super) async fn access(session: &Session, args: Access) -> Result<()> {
         .iter()
         .map(|period| (period.grant.id, &*period.grant.to))
         .collect();
-    let by_link = |period: &&LinkPeriod| {
-        let (begin, end) = period.span();
-        begin <= span.1 && end.is_none_or(|end| end >= span.0)
-    };
-    let links: Vec<_> = statement.links.iter().filter(by_link).collect();
+    let links: Vec<_> = statement.links_between(span.0, span.1).collect();
     let mut out = Output::new();
     if session.terminal.json() {
         for period in &found {

@@ -674,12 +674,20 @@ fn given_text(grant: &Grant) -> String {
         to_whom(grant),
         describe(&grant.terms),
         match (grant.suite.is_post_quantum(), grant.parent) {
-            (true, None) => String::new(),
-            (false, None) => " (classical)".to_owned(),
+            (_, None) => classical(grant.suite).to_owned(),
             (true, Some(parent)) => format!(" (given on from {parent})"),
             (false, Some(parent)) => format!(" (classical, given on from {parent})"),
         },
     )
+}
+
+/// What is said behind whatever is sealed with X25519 alone.
+fn classical(suite: IdentitySuite) -> &'static str {
+    if suite.is_post_quantum() {
+        ""
+    } else {
+        " (classical)"
+    }
 }
 
 fn received_line(session: &Session, out: &mut Output, received: &Received) -> Result<()> {
@@ -829,11 +837,12 @@ impl<'a> Held<'a> {
         match self {
             Self::Grant(grant) => given_text(grant),
             Self::Place(group, member) => format!(
-                "{} {} the group {} to {}",
+                "{} {} the group {} to {}{}",
                 member.id,
                 rfc3339(member.since).as_deref().unwrap_or("-"),
                 group.name,
-                member.name
+                member.name,
+                classical(member.suite)
             ),
         }
     }
@@ -1275,7 +1284,7 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
 async fn forget(session: &Session, name: &str) -> Result<()> {
     let target = session.default_target().await?;
     let options = session.options(&target.address)?;
-    options
+    let forgotten = options
         .forget_accepted(name)
         .await
         .map_err(|error| match error {
@@ -1285,9 +1294,11 @@ async fn forget(session: &Session, name: &str) -> Result<()> {
             ),
             other => other.into(),
         })?;
-    session.terminal.note(&format!(
-        "{name} is forgotten on this device; hint: accept it again with its invitation"
-    ));
+    for name in forgotten {
+        session.terminal.note(&format!(
+            "{name} is forgotten on this device; hint: accept it again with its invitation"
+        ));
+    }
     Ok(())
 }
 
