@@ -887,7 +887,9 @@ async fn append(
         let record = Bytes::from(record);
         match made.as_mut().filter(|made| made.name.path() == path) {
             Some(made) => made.letter = record,
-            None => store.put_record(&path, record, PutMode::Overwrite).await?,
+            None => {
+                store.put_record(&path, record, PutMode::Overwrite).await?;
+            }
         }
     }
     let position = entry.position();
