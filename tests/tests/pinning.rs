@@ -292,6 +292,45 @@ async fn k01_no_control_record_holds_a_classical_wrap_alone() {
     assert!(header - classical_header >= ENCAPSULATED - CLASSICAL);
 }
 
+/// A letter opens by itself: what failed has given nobody any keys.
+#[tokio::test]
+async fn what_nobody_filed_is_in_no_letter() {
+    use kluis_adversary::{Fault, Rule};
+    for to_group in [false, true] {
+        let mut failed = 0;
+        for k in 0.. {
+            let scene = scene().await;
+            scene.vault.put("a/1", "1").await.unwrap();
+            scene.vault.new_group("team").await.unwrap();
+            let identity = Identity::make(IdentitySuite::XWing, 1).unwrap();
+            let bob = Recipient::trusted_on_first_use(identity.card().clone());
+            let lie = Lie::FailBefore(Fault::Generic);
+            let rule = scene.store.add(Rule::new(lie).on(Op::Put).skip(k).times(1));
+            let done = match to_group {
+                true => scene.vault.add_to_group("team", &bob).await,
+                false => scene.vault.share("a", &bob, Terms::reading()).await,
+            };
+            let used = scene.store.uses(rule) > 0;
+            scene.store.remove(rule);
+            let next = scene.open(options()).await.unwrap();
+            let members = next.groups().unwrap()[0].members.len();
+            let filed = members + next.grants().unwrap().len() > 0;
+            let is_letter = |path: &&kluis::object_store::path::Path| {
+                let name = path.as_ref().strip_prefix("k/g/");
+                name.is_some_and(|name| name.len() == 32)
+            };
+            let letters = scene.store.paths().iter().filter(is_letter).count();
+            assert!(filed || letters == 0, "put {k}: a letter of nothing");
+            assert!(done.is_err() || (filed && letters == 1), "put {k}");
+            failed += usize::from(done.is_err());
+            if !used {
+                break;
+            }
+        }
+        assert!(failed >= 3, "an entry, a claim and a letter");
+    }
+}
+
 /// F15, with a client that lives on: each put of a revocation fails, before the store
 /// took it or behind it, and then the same client writes.
 #[tokio::test]

@@ -746,8 +746,11 @@ async fn who_could_read_is_told_from_the_ledger_alone() {
         statement.between(later, later).next().unwrap().grant.id,
         whole.id
     );
-    let elsewhere = vault.access(Some("a")).await.unwrap();
-    assert_eq!(elsewhere.access.len(), 1);
+    // A folder around it has a part that was shared.
+    for (path, count) in [("a", 2), ("a/c", 1), ("b", 1)] {
+        let statement = vault.access(Some(path)).await.unwrap();
+        assert_eq!(statement.access.len(), count, "{path}");
+    }
     assert_eq!(vault.access(None).await.unwrap().access.len(), 2);
 }
 
@@ -1345,4 +1348,49 @@ async fn who_keeps_an_object_by_a_folder_around_it_is_told_of_the_road() {
     );
     owner.vault.revoke(&[beside.id]).await.unwrap();
     owner.vault.revoke(&[object.id, folder.id]).await.unwrap();
+}
+
+/// A write that takes long ends under keys that were closed meanwhile: it is not
+/// acknowledged, and done again it is under those in force.
+#[tokio::test]
+async fn a_long_write_that_a_revocation_overtakes_is_not_acknowledged() {
+    use futures_util::{StreamExt, stream};
+    let owner = owner().await;
+    let bob = recipient(&identity(), "bob");
+    let other = owner.again().await;
+    let to_bob = other.share("a", &bob, Terms::reading());
+    let to_bob = to_bob.await.unwrap();
+    let piece = |text: &'static str| Ok::<_, std::io::Error>(text.into());
+    let rest = async move {
+        other.revoke(&[to_bob.id]).await.unwrap();
+        let pause = || std::thread::sleep(Duration::from_millis(1_100));
+        tokio::task::spawn_blocking(pause).await.unwrap();
+        piece("two")
+    };
+    let content = stream::once(async move { piece("one") }).chain(stream::once(rest));
+    let written = owner.vault.put_stream("a/x", content, Default::default());
+    assert_code(written.await, "conflict", "overtaken");
+    owner.vault.put("a/x", "again").await.unwrap();
+    assert!(!owner.vault.head("a/x").await.unwrap().closed);
+}
+
+/// Before the old keys are refused, whoever has not heard of the new ones hears of them.
+#[tokio::test]
+async fn a_floor_waits_for_writers_that_have_not_heard_of_the_new_keys() {
+    const BOUND: Duration = Duration::from_millis(700);
+    let owner = owner().await;
+    let bob = recipient(&identity(), "bob");
+    owner.vault.put("a/x", "x").await.unwrap();
+    let to_bob = owner.vault.share("a", &bob, Terms::reading());
+    let to_bob = to_bob.await.unwrap();
+    let slow = options().staleness(BOUND);
+    let slow = slow
+        .open(as_store(&owner.store), phrase(&owner.words))
+        .await;
+    let slow = slow.unwrap();
+    owner.vault.revoke(&[to_bob.id]).await.unwrap();
+    let revoked = std::time::Instant::now();
+    let steps = slow.reencrypt(Some("a")).try_collect::<Vec<_>>().await;
+    assert_eq!(steps.unwrap().len(), 1);
+    assert!(revoked.elapsed() >= BOUND - Duration::from_millis(50));
 }

@@ -5,6 +5,7 @@
 use crate::cbor::{Reader, Record, Writer};
 use crate::collection::{Collection, ContentKey, Epoch, MessageKey, NameKey, ObjectKey};
 use crate::kdf::Label;
+use crate::layout::HEADER_LENGTH;
 use crate::ledger::Action;
 use crate::name::{FolderNames, StoredPath, StoredSegment, VaultPath, objects_prefix};
 use crate::object::Opener;
@@ -584,6 +585,17 @@ impl Tree {
     pub fn leases(&self) -> impl Iterator<Item = (Option<&VaultPath>, u32)> {
         self.written()
             .filter_map(|collection| Some((collection.mount.as_ref(), collection.lease?)))
+    }
+
+    /// Whether an object with this header was written under the epoch that is written
+    /// under at this path now.
+    ///
+    /// # Errors
+    /// `AccessDenied` where nothing can be written there.
+    pub fn is_of_now(&self, path: &VaultPath, header: &[u8; HEADER_LENGTH]) -> Result<bool> {
+        let (held, epoch) = self.writer(path)?;
+        let epoch = epoch.number.to_be_bytes();
+        Ok(header[8..12] == epoch && header[24..40] == *held.collection.id.as_bytes())
     }
 
     /// Whether new objects at this path are padded.

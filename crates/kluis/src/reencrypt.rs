@@ -3,6 +3,8 @@
 //! again.
 
 use crate::access::path;
+use crate::clock::from_micros;
+use crate::device::blocking;
 use crate::list::claimed_size;
 use crate::object;
 use crate::vault::Vault;
@@ -13,6 +15,7 @@ use kluis_crypto::{Decision, LinkId, LinkRecord, Scope};
 use object_store::path::Path;
 use object_store::{ObjectMeta, PutMode, UpdateVersion};
 use std::io;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Objects that are looked at, or written again, at a time.
 const AT_ONCE: usize = 8;
@@ -195,7 +198,10 @@ impl Vault {
     /// Writes everything in a folder, or in the vault, or one object, again that is under a closed
     /// epoch, at the speed of a copy and in bounded memory. When nothing is left, and
     /// nothing failed, epochs below the current ones are refused from then on, so that
-    /// who once held their keys cannot plant under them.
+    /// who once held their keys cannot plant under them. Before that it waits until the
+    /// newest decision is as old as [`staleness`](crate::VaultOptions::staleness), so that
+    /// what is written by somebody who has not heard of it is found, and not refused:
+    /// writers that keep to a longer bound than this vault's may lose such an object.
     ///
     /// Dropped or failed, it goes on where it stopped when it is called again. Content,
     /// attributes and times stay; what somebody else writes meanwhile wins where the
@@ -313,6 +319,25 @@ impl Vault {
         }
     }
 
+    /// Waits as long as a writer may go on who has not seen the newest entry: what he
+    /// writes is to be found by the look, and not refused after it.
+    async fn until_writers_know(&self) -> Result<()> {
+        const STEP: Duration = Duration::from_millis(100);
+        let known = from_micros(self.control()?.owner()?.ledger.written());
+        let age = SystemTime::now().duration_since(known).unwrap_or_default();
+        let end = Instant::now() + self.staleness().saturating_sub(age);
+        // Without a timer, which the runtime need not have; in steps, so that who drops
+        // this does not leave a thread behind for long.
+        while let Some(left) = end
+            .checked_duration_since(Instant::now())
+            .filter(|l| !l.is_zero())
+        {
+            let step = left.min(STEP);
+            blocking(move || std::thread::sleep(step)).await?;
+        }
+        Ok(())
+    }
+
     /// Refuses what is below the current epochs of a folder's collections, if nothing
     /// is left under them.
     async fn raise_floors(&self, folder: Option<&str>) -> Result<()> {
@@ -326,6 +351,7 @@ impl Vault {
         if floors.is_empty() {
             return Ok(());
         }
+        self.until_writers_know().await?;
         let text = folder.as_ref().map(kluis_crypto::VaultPath::as_str);
         if !self.receipt(text).await?.is_empty() {
             return Ok(());

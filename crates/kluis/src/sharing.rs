@@ -366,25 +366,25 @@ pub struct AccessStatement {
 }
 
 impl AccessStatement {
-    /// What of it was in force at some time between these two: of people; links are in
-    /// [`links_between`](Self::links_between).
+    /// Whose keys were good at some time between these two, whatever dates were agreed: of
+    /// people; links are in [`links_between`](Self::links_between).
     pub fn between(
         &self,
         from: SystemTime,
         until: SystemTime,
     ) -> impl Iterator<Item = &AccessPeriod> {
         let access = self.access.iter();
-        access.filter(move |period| meet(period.span(), (from, until)))
+        access.filter(move |period| meet(period.held(), (from, until)))
     }
 
-    /// The links that gave access at some time between these two.
+    /// The links whose keys were good at some time between these two.
     pub fn links_between(
         &self,
         from: SystemTime,
         until: SystemTime,
     ) -> impl Iterator<Item = &LinkPeriod> {
         let links = self.links.iter();
-        links.filter(move |period| meet(period.span(), (from, until)))
+        links.filter(move |period| meet(period.held(), (from, until)))
     }
 }
 
@@ -408,7 +408,12 @@ pub struct LinkPeriod {
 }
 
 impl LinkPeriod {
-    /// From when to when it gave access.
+    /// From when to when its keys were good.
+    fn held(&self) -> (SystemTime, Option<SystemTime>) {
+        (self.link.made, self.ended)
+    }
+
+    /// From when to when it was to give access.
     pub fn span(&self) -> (SystemTime, Option<SystemTime>) {
         let until = self.link.terms.not_after.map(from_micros);
         (self.link.made, self.ended.into_iter().chain(until).min())
@@ -428,7 +433,13 @@ pub struct AccessPeriod {
 }
 
 impl AccessPeriod {
-    /// From when to when there was access: the terms may begin later than the grant
+    /// From when to when its keys were good: from the grant to the entry that takes it
+    /// back, whatever the terms say.
+    fn held(&self) -> (SystemTime, Option<SystemTime>) {
+        (self.grant.given, self.ended)
+    }
+
+    /// From when to when there was to be access: the terms may begin later than the grant
     /// and end earlier than the entry that takes it back.
     pub fn span(&self) -> (SystemTime, Option<SystemTime>) {
         let terms = &self.grant.terms;
@@ -921,8 +932,8 @@ impl Vault {
         Ok(all)
     }
 
-    /// Who else than the owner could read or write a path, or anything in the vault,
-    /// from when to when, by which grant or link and for what; a grant to a group once for each
+    /// Who else than the owner could read or write a path or something below it, or
+    /// anything in the vault, from when to when, by which grant or link and for what; a grant to a group once for each
     /// of its members, as long as he was in it: everything that the ledger
     /// holds, up to the sequence that is given along. Reads the whole ledger, and
     /// nothing else.
@@ -944,18 +955,15 @@ impl Vault {
         let chain = fetched.whole(store, header, &names).await?;
         let history = Ledger::history(&chain, &control.owner()?.secrets)
             .map_err(|error| Error::core(error, LEDGER))?;
-        let is_in = |folder: Option<&VaultPath>| {
-            let within =
-                |to: &VaultPath| folder.is_none_or(|f| f == to || to.below(Some(f)).is_some());
-            to.as_ref().is_none_or(within)
-        };
-        let reaches = |scope: &Scope| match scope {
-            Scope::Object(path) | Scope::Version(path, _) => {
-                to.as_ref().is_none_or(|to| to == path)
-            }
-            Scope::Folder(folder) => is_in(folder.as_ref()),
+        // What lies in a folder is a part of it.
+        let reaches = |scope: &Scope| match (scope, &to) {
             // What it reaches stands there by itself.
-            Scope::Group(..) => false,
+            (Scope::Group(..), _) => false,
+            (_, None) | (Scope::Folder(None), _) => true,
+            (Scope::Folder(Some(folder)), Some(to)) if to.below(Some(folder)).is_some() => true,
+            (scope, Some(to)) => scope
+                .path()
+                .is_some_and(|path| path == to || path.below(Some(to)).is_some()),
         };
         let links = history
             .links

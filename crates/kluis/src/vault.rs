@@ -627,6 +627,11 @@ impl Vault {
         checked.unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
+    /// How old what a writer knows may be.
+    pub(crate) fn staleness(&self) -> Duration {
+        self.0.options.staleness.0
+    }
+
     fn is_fresh(&self) -> bool {
         let checked = *self
             .0

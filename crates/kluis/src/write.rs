@@ -21,6 +21,7 @@ use object_store::{
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Chunks that are sealed in one go: 1 MiB, a millisecond of work.
 const UNIT_CHUNKS: usize = 64;
@@ -43,12 +44,16 @@ const IN_FLIGHT: usize = 24 << 20;
 /// take conditions with a single request only, and its content is held whole.
 pub const MAX_CONDITIONAL_STREAM: usize = 8 << 20;
 
+/// What takes no longer is at its end what it was at its beginning.
+const LONG: Duration = Duration::from_secs(1);
+
 impl Vault {
     /// Writes an object, replacing one that is there.
     ///
     /// # Errors
     /// `InvalidInput` for a path that is none, `Conflict` where the vault's root
-    /// was rotated by another client.
+    /// was rotated by another client, or where the keys it was written with were closed
+    /// during a write of more than a second: write it again.
     pub async fn put(
         &self,
         path: impl AsRef<str>,
@@ -138,6 +143,7 @@ impl Vault {
         // What is no path is refused before any request.
         self.control()?.locate_to_write(text)?;
         let metadata = object::to_metadata(&options)?;
+        let begun = Instant::now();
         let control = self.fresh_control().await?;
         let core = |error| Error::core(error, text);
         let located = control.locate_leased(text)?;
@@ -176,10 +182,23 @@ impl Vault {
             .map_err(core)?,
             length,
         };
-        let header = Bytes::copy_from_slice(sealer.header());
+        let sealed = *sealer.header();
+        let header = Bytes::copy_from_slice(&sealed);
         let units = units(content, &sealer, length);
         let units = with_trailer(units, sealer, place.path.clone());
         let done = write.run(header, units).await?;
+        // What took long ends under keys that may have been closed meanwhile. It is not
+        // acknowledged then: they may be refused before long.
+        if begun.elapsed() > self.staleness().max(LONG) {
+            let control = self.fresh_control().await?;
+            let located = control.locate_to_write(text)?;
+            let is_of_now = located.tree.is_of_now(&located.path, &sealed);
+            if !is_of_now.map_err(core)? {
+                return Err(Error::Conflict {
+                    what: text.to_owned(),
+                });
+            }
+        }
         // Who deleted the last object beside this one meanwhile took the records
         // of long names along.
         write_long_names(self.backend(), &place, text).await?;
