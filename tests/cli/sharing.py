@@ -1097,3 +1097,28 @@ kluis: $DIR/full: something else lies there already; nothing was written; hint: 
     assert f"{pins.name}: " in damaged and "remove it" in damaged, damaged
     pins.unlink()
     w.kluis("ls")
+
+
+@test
+def one_object_is_checked(w):
+    for signed in ((), ("--signed",)):
+        w.new_vault(*signed)
+        bob = Person(w, f"bob{len(signed)}").is_contact()
+        w.write("x", b"x" * 200_000)
+        w.kluis("cp", "x", ":f/x")
+        w.kluis("cp", "x", ":f/below")
+        golden(w.kluis("check", "f/below"), err="kluis: checked 1 record (195.31 KiB), all good")
+        golden(w.kluis("check", "f/below", "--quick"),
+               err="kluis: checked headers and lengths of 1 record (195.31 KiB), all good")
+        assert "checked 2 records" in w.kluis("check", "f/").err
+        w.kluis("check", "f/y", code=16)
+        w.kluis("cp", "x", ":one")
+        bob.accept(w.kluis("share", "one", "bob" + str(len(signed))).out.strip())
+        assert "checked 1 record (" in bob.kluis("check", "one").err
+        bob.kluis("check", "two", code=16)
+        (stored,) = [p for p in (w.path(w.url) / "o").rglob("*") if p.is_file() and p.stat().st_size > 200_000 and p.parent.name == "o"]
+        content = stored.read_bytes()
+        stored.write_bytes(content[:150_000] + b"?" + content[150_001:])
+        for person in (w, bob):
+            person.kluis("check", "one", code=13)
+        assert "checked 1 record (" in w.kluis("check", "f/below").err
