@@ -15,6 +15,7 @@ import links  # noqa: F401  and these
 import resharing  # noqa: F401  and these
 import sharing  # noqa: F401  and these
 from harness import KLUIS, PASSWORD, Terminal, golden, main, test, test_on_each_store
+from sharing import Person
 
 CANARY = b"the quick brown canary jumps over the lazy store "
 
@@ -52,6 +53,35 @@ kluis: no vault is called name; hint: add [vault.name] with its url to ~/.config
     # One folder, however it is written.
     for same in ("./v", "./v/", f"{w.dir}/v", f"file://{w.dir}/v", f"file://{w.dir}/v/"):
         w.kluis("ls", "--vault", same)
+    # Known by one address, so that another vault there is noticed however it is written.
+    w.path("sub/deeper").mkdir(parents=True)
+    w.path("v").rename(w.path("moved"))
+    w.path("x").rename(w.path("v"))
+    for same in ("../v", "deeper/../../v", "./deeper/.././../v"):
+        w.kluis("ls", "--vault", same, cwd=w.path("sub"), code=15)
+    w.kluis("ls", env={"KLUIS_VAULT": "../v/../v"}, cwd=w.path("sub"), code=15)
+    golden(w.kluis("init", "../v9", cwd=w.path("sub")), out="file://$DIR/v9#ID", err="""
+kluis: the vault is ready; hint: keep this address, with its #id, and add a second way in: `kluis key add --new-recovery-phrase`
+""")
+    golden(w.kluis("init", "~/vault", "-q"), out="file://$DIR/home/vault#ID")
+    w.kluis("ls", "--vault=~/vault", "-q")
+
+
+@test
+def only_a_colon_means_everything(w):
+    w.new_vault()
+    Person(w, "bob").is_contact()
+    w.write("x", "x")
+    w.kluis("cp", "x", ":f/x")
+    before = w.stored()
+    for nothing, shown in (("", "an argument is empty"), ("/", "/: it is no path in a vault")):
+        for args in (["rm", "-r", nothing, "--yes"], ["mv", "f", nothing], ["mv", nothing, "f"], ["share", nothing, "bob", "--yes"],
+                     ["link", "create", nothing, "--yes"], ["lease", nothing, "1h"], ["lease", nothing], ["reencrypt", nothing],
+                     ["access", nothing], ["ls", nothing], ["check", nothing], ["cat", nothing], ["stat", nothing]):
+            golden(w.kluis(*args, code=2), err=f"""
+kluis: {shown}; hint: only `:` means everything
+""")
+    assert w.stored() == before
 
 
 @test_on_each_store

@@ -56,7 +56,7 @@ ID TIME the group team to bob
 
     # The place in the group first.
     early = bob.kluis("accept", shared["invitation"], "--yes", code=13)
-    assert "of which you have not accepted your place" in early.err, early.err
+    assert "for a group in which you have not accepted your place" in early.err, early.err
     golden(bob.kluis("accept", his["invitation"], code=2), err="""
 kluis: $VAULT offers a place in the group team
 kluis: from WORDS-OF-THE-OWNER

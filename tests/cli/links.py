@@ -7,6 +7,7 @@ import threading
 import time
 
 from harness import S3, Terminal, golden, test, test_on_each_store
+from sharing import Person
 
 # No home, no account, no vault: what somebody has who was sent a link.
 NOBODY = {"HOME": None, "KLUIS_PASSWORD_FILE": None, "KLUIS_VAULT": None}
@@ -54,7 +55,7 @@ def the_story_of_a_link(w):
     assert statement["items"] == 1
     assert "whoever has the link,,link,:photos,read" in w.kluis("access", "--csv").out
     # Everything in it, nothing beside it, by the argument or by stdin.
-    golden(carol(w, "get", url), err="kluis: copied 3 files (273 B)")
+    golden(carol(w, "get", url), err="kluis: copied 3 files (273 B)\nkluis: they are in photos")
     carol(w, "get", "-", "out/deep", stdin=url.encode() + b"\n")
     expected = {name: content for name, (content, _) in w.tree("source").items()}
     for folder in ("photos", "out/deep"):
@@ -202,7 +203,7 @@ def a_link_to_an_object_is_one_file(w):
         assert made["objects"] == 1, made
     content = b"content of photos/2026/cat.jpg"
     # Its own name here, another, in a folder, and on stdout.
-    golden(carol(w, "get", url), err="kluis: copied 1 file (30 B)")
+    golden(carol(w, "get", url), err="kluis: copied 1 file (30 B)\nkluis: it is cat.jpg")
     w.path("folder").mkdir()
     carol(w, "get", url, "other.jpg")
     carol(w, "get", url, "folder")
@@ -353,3 +354,52 @@ kluis: Operation not supported: the link leads to another server than its own; h
         assert not w.path("out3").exists()
     finally:
         server.shutdown()
+
+
+@test
+def what_is_behind_the_hash_is_not_shown(w):
+    w.new_vault()
+    w.write("x", "x")
+    w.kluis("cp", "x", ":f/x")
+    canary = "SECRETcanary_0123-456"
+    link = f"https://bucket.example.com/p/k?X-Amz-Signature=0#{canary}"
+    before = w.stored()
+    for args in (("ls", link), ("ls", f":{link}"), ("ls", f"f/{link}"), ("cat", link), ("stat", link), ("rm", link),
+                 ("rm", "-r", link, "--yes"), ("mv", link, "y"), ("mv", "f/x", link), ("check", link), ("cp", link, ":y"),
+                 ("cp", "-r", link, ":"), ("cp", ":f/x", link), ("cp", "x", link), ("share", link, "bob"),
+                 ("share", "f", link), ("link", "create", link), ("link", "revoke", link, "--yes"), ("revoke", link),
+                 ("lease", link), ("lease", "f", link), ("access", link), ("reencrypt", link), ("accept", link, "--identity", "x"),
+                 ("ls", "--vault", link), ("init", link), ("init", f"./{link}/x"), ("contact", "add", "bob", link),
+                 ("identity", "show", link), ("identity", "new", link), ("device", "enrol", link), ("recovery", "restore", link),
+                 ("recovery", "export", link), (link,), ("ls", "f", link), ("get", f":{link}"), ("ls", f"--{link}"),
+                 ("ls", "--identity", link), ("ls", "--password-file", link), ("ls", "--pin", link), ("share", "f", "bob", "--out", link)):
+        for json in ((), ("--json",)):
+            code = w.ends(*args, *json)
+            assert code.code != 0, args
+            assert canary not in code.out + code.err, (args, code.out, code.err)
+    golden(w.kluis("ls", link, code=2), err="""
+kluis: https://bucket.example.com/p/k?\u2026: this is a URL, and a path belongs here; hint: a link is read with `kluis get`, an invitation accepted with `kluis accept`, and a vault named with --vault
+""")
+    assert "`kluis get`" in w.kluis("ls", "--vault", link, code=2).err
+    assert w.stored() == before
+    assert not [p for p in w.dir.rglob("*") if canary in str(p)]
+
+
+@test
+def an_id_of_the_other_kind_names_the_other_command(w):
+    w.new_vault()
+    Person(w, "bob").is_contact()
+    w.kluis("group", "new", "team")
+    w.write("x", "x")
+    w.kluis("cp", "x", ":f/x")
+    (grant,) = w.kluis("share", "f", "bob", "--json").json()
+    (place,) = w.kluis("group", "add", "team", "bob", "--json").json()
+    (made,) = w.kluis("link", "create", "f", "--json").json()
+    for one in (grant, place):
+        golden(w.kluis("link", "revoke", one["grant"], "--yes", code=16), err="""
+kluis: no link in force begins with ID; hint: it is a grant: `kluis revoke ID`
+""")
+    golden(w.kluis("revoke", made["id"], "--yes", code=16), err="""
+kluis: no grant in force begins with ID; hint: it is a link: `kluis link revoke ID`
+""")
+    w.kluis("link", "revoke", "", "--yes", code=2)

@@ -7,9 +7,10 @@ import os
 import re
 import shutil
 import stat
+import subprocess
 import time
 
-from harness import S3, Terminal, golden, test, test_on_each_store
+from harness import KLUIS, S3, Terminal, golden, test, test_on_each_store
 
 HANDING_OVER = "hint: hand the invitation over on a way that the provider does not control"
 READ_RESTS_ON = ("kluis: this vault is not signed: that a reader does not write rests on the store's credentials "
@@ -249,9 +250,12 @@ kluis: accept it needs a confirmation; hint: say it on a terminal, or give --yes
     bob.kluis("cp", "diary.txt", ":photos/", code=15)
     bob.kluis("rm", "photos/old.jpg", code=15)
     bob.kluis("mv", ":photos/old.jpg", ":photos/new.jpg", code=15)
-    for owners in (["key", "list"], ["contact", "list"], ["share", "photos", "eve"], ["revoke", "0123"], ["passwd"],
+    for owners in (["key", "list"], ["contact", "list"], ["revoke", "0123"], ["passwd"], ["access"], ["group", "list"],
+                   ["link", "list"], ["lease", "photos", "1h"], ["reencrypt"], ["device", "list"],
                    ["key", "add", "--new-recovery-phrase"], ["recovery", "export"], ["key", "rotate"]):
-        bob.kluis(*owners, code=15)
+        assert "hint: only the vault's owner can do this" in bob.kluis(*owners, code=15).err, owners
+    # What is given on is a file.
+    bob.kluis("share", "photos", "eve", code=2)
     bob.kluis("ls", env={"KLUIS_PASSWORD_FILE": str(w.path("password"))}, code=12)
 
     # Eve may write, and only from now on.
@@ -360,10 +364,10 @@ kluis: share the whole vault with bob needs a confirmation; hint: say it on a te
 {"message_type":"grant","state":"received","id":"ID","path":"folder","kind":"folder","grantor":"WORDS-OF-THE-OWNER","write":false,"past":true,"from":"TIME"}
 """)
     golden(bob.accept(whole.out.strip(), "--as", "folder", code=14), err="""
-kluis: $VAULT offers the folder "vault": read and write
+kluis: $VAULT offers everything in the vault: read and write
 kluis: from WORDS-OF-THE-OWNER
 kluis: these are the words that its owner sees in `kluis identity show`: compare them
-kluis: a share named folder was accepted from this vault already; hint: give it another name with --as, or forget the other with `kluis accept --forget`
+kluis: a share named folder was accepted from this vault already; hint: give this one another name with --as NAME, or forget the other: `kluis accept --vault file://$VAULT --forget folder`
 """)
     bob.accept(whole.out.strip(), "--as", "a/b", code=2)
     assert bob.accept(whole.out.strip()).out == ":vault\n"
@@ -413,9 +417,18 @@ kluis: nothing was accepted from $VAULT as all; hint: see `kluis shares`
     bob.kluis("accept", "--forget", "all", invitation, code=2)
     for wrong in ("nothing", "file:///x#0", invitation[:-1], invitation + "/x"):
         bob.kluis("accept", wrong, code=2)
+        bob.kluis("accept", "-", stdin=wrong.encode(), code=2)
+    assert "copy the whole line" in bob.kluis("accept", invitation[:-1], code=2).err
+    # As it was pasted, or in a file, or on stdin.
+    w.write("invitation.txt", f"\n  {invitation}\r\n")
+    for same in ("invitation.txt", f" {invitation}\n"):
+        assert bob.accept(same).out == ":folder\n"
+    assert bob.accept("-", stdin=f"{invitation}\n\n".encode()).out == ":folder\n"
     for args in (["--until", "1999-13-01"], ["--from", "2026-02-01", "--until", "2026-01-01"], ["--policy"],
-                 ["--purpose", "a\nb"]):
+                 ["--until", "2020-01-01"], ["--until", "2026-01-01T00:00:00Z"], ["--purpose", "a\nb"]):
+        before = w.stored()
         w.kluis("share", "new/folder", "bob", *args, code=2)
+        assert w.stored() == before, args
     # Times are kept by clients that are honest.
     (late,) = w.kluis("share", "late", "bob", "--from", "2098-01-01", "--json").json()
     bob.accept(late["invitation"])
@@ -585,7 +598,7 @@ def an_identity_takes_the_place_of_a_password(w):
         bob.kluis("ls", "--identity", "bob.id", *other, code=2)
     bob.kluis("ls", "--identity", "nothing", code=16)
     golden(bob.kluis("ls", env={"KLUIS_PASSWORD_FILE": str(w.path("password"))}, code=12), err="""
-kluis: $DIR/bob.id: wrong password of the identity file; hint: try again; it is not the password of the vault
+kluis: $DIR/bob.id: wrong password of the identity file; hint: try again; it is not the password of the vault; or KLUIS_IDENTITY is set by mistake: unset it to open with the password
 """)
     bob.kluis("ls", "--identity", "a", code=2)
     t = Terminal(w, "ls", env={**bob.env, "KLUIS_PASSWORD_FILE": None})
@@ -714,7 +727,7 @@ kluis: enrol phone.card needs a confirmation; hint: say it on a terminal, or giv
     phone.kluis("share", "f", "bob")
     # Removing says what it is not, and asks.
     knows = ("kluis: this alone is housekeeping: the device has held the root key, and an old copy of the vault's header "
-             "still opens with its identity")
+             "still opens with its identity; one that was enrolled twice has another slot, which `kluis device list` does not tell apart")
     golden(w.kluis("device", "remove", first[:8], code=2), err=f"""
 kluis: removes the key slot of device ID; the other 2 stay as they are
 {knows}
@@ -945,3 +958,167 @@ def stat_says_who_signed(w):
     w.new_vault()
     w.kluis("cp", "x", ":x")
     assert "writer" not in w.kluis("stat", "x").out and "writer" not in w.kluis("stat", "x", "--json").json()[0]
+
+
+@test
+def what_has_ended_gives_up_its_name(w):
+    w.new_vault()
+    own_words(w)
+    bob, eve = Person(w, "bob").is_contact(), Person(w, "eve").is_contact()
+    for name in ("photos/a", "old/photos/b", "my docs/c"):
+        w.write(name, name)
+    w.kluis("cp", "-r", "photos", "old", "my docs", ":")
+    (first,) = w.kluis("share", "photos", "bob", "--json").json()
+    bob.accept(first["invitation"])
+    bob.accept(w.kluis("share", "my docs", "bob").out.strip())
+    # Another one of its name, by what its owner calls it, and before the question.
+    other = w.kluis("share", "old/photos", "bob").out.strip()
+    golden(bob.kluis("accept", other, code=14), err="""
+kluis: $VAULT offers the folder "photos": read
+kluis: from WORDS-OF-THE-OWNER
+kluis: these are the words that its owner sees in `kluis identity show`: compare them
+kluis: a share named photos was accepted from this vault already; hint: give this one another name with --as NAME, or forget the other: `kluis accept --vault file://$VAULT --forget photos`
+""")
+    # The hint works as it is written, in a shell, by who has no vault set.
+    clash = bob.kluis("accept", other, "--as", "my docs", "--yes", code=14).err
+    hint = clash.split("`")[-2]
+    assert hint.endswith("--forget 'my docs'"), hint
+    environment = {k: v for k, v in {**w.env, **bob.env, "KLUIS_VAULT": None}.items() if v is not None}
+    subprocess.run(["sh", "-c", hint.replace("kluis", KLUIS, 1)], env=environment, cwd=w.dir, check=True)
+    assert bob.accept(other, "--as", "my docs").out == ":my docs\n"
+    # Taken back and given again.
+    w.kluis("revoke", first["grant"], "--yes", "--no-receipt")
+    bob.kluis("cat", "photos/a", code=15)
+    (second,) = w.kluis("share", "photos", "bob", "--json").json()
+    golden(bob.kluis("accept", second["invitation"], code=2), err="""
+kluis: $VAULT offers the folder "photos": read
+kluis: from WORDS-OF-THE-OWNER
+kluis: these are the words that its owner sees in `kluis identity show`: compare them
+kluis: it takes the place of grant ID, which is not in force any more
+kluis: accept it needs a confirmation; hint: say it on a terminal, or give --yes
+""")
+    bob.kluis("cat", "photos/a", code=15)
+    assert bob.accept(second["invitation"]).out == ":photos\n"
+    assert bob.kluis("cat", "photos/a").out == "photos/a"
+    assert [m["id"] for m in bob.kluis("shares", "--json").json() if m["path"] == "photos"] == [second["grant"]]
+    # Not in its time any more.
+    end = int(time.time()) + 6
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
+    (third,) = w.kluis("share", "photos", "eve", "--until", soon, "--json").json()
+    eve.accept(third["invitation"])
+    time.sleep(max(0, end + 1 - time.time()))
+    ended = eve.kluis("cat", "photos/a", code=15)
+    assert ended.err.endswith("hint: ask the vault's owner: they decide who has access, and until when\n"), ended.err
+    assert eve.accept(w.kluis("share", "photos", "eve", "--write").out.strip()).out == ":photos\n"
+    assert eve.kluis("cat", "photos/a").out == "photos/a"
+    # Only the owner, and only what was shared.
+    golden(eve.kluis("key", "list", code=15), err="""
+kluis: no access to what only the owner of the vault can do; hint: only the vault's owner can do this; ask them
+""")
+    assert "new.txt, which is outside of what was shared" in eve.kluis("cp", "photos/a", ":new.txt", code=16).err
+    assert "ask the vault's owner" in bob.kluis("cp", "photos/a", ":photos/x", code=15).err
+    # One object is checked by its path, and what is in a folder.
+    assert "checked 1 record" in eve.kluis("check", "photos/a").err
+    eve.kluis("check", "photos/b", code=16)
+
+
+@test
+def a_place_is_given_again(w):
+    w.new_vault()
+    bob = Person(w, "bob").is_contact()
+    w.write("x", "x")
+    w.kluis("cp", "x", ":photos/x")
+    w.kluis("group", "new", "team")
+    first = w.kluis("group", "add", "team", "bob").out.strip()
+    given = w.kluis("share", "photos", "team").out.strip()
+    bob.accept(first)
+    bob.accept(given)
+    w.kluis("group", "remove", "team", "bob", "--yes", "--no-receipt")
+    bob.kluis("ls", code=15)
+    again = w.kluis("group", "add", "team", "bob").out.strip()
+    assert "it takes the place of grant" in bob.kluis("accept", again, code=2).err
+    bob.accept(again)
+    # What came by the old place comes by this one, and goes with it.
+    assert bob.kluis("cat", "photos/x").out == "x"
+    bob.accept(given)
+    assert len(bob.kluis("shares").lines()) == 2
+    assert len(bob.kluis("accept", "--forget", "team").err.splitlines()) == 2
+    bob.accept(again)
+    bob.accept(given)
+    # The place in another group, under the name of one that has ended: what came by that
+    # opens no more, and is forgotten with it.
+    w.kluis("group", "new", "crew")
+    crew = w.kluis("group", "add", "crew", "bob").out.strip()
+    w.kluis("group", "remove", "team", "bob", "--yes", "--no-receipt")
+    bob.accept(crew, "--as", "team")
+    assert len(bob.kluis("shares").lines()) == 1
+    bob.kluis("cat", "photos/x", code=16)
+
+
+@test
+def what_goes_wrong_says_what_to_do(w):
+    w.new_vault()
+    own_words(w)
+    bob, eve = Person(w, "bob").is_contact(), Person(w, "eve").is_contact()
+    w.write("x", "x")
+    w.kluis("cp", "x", ":photos/x")
+    invitation = w.kluis("share", "photos", "bob").out.strip()
+    # Somebody else's.
+    golden(eve.kluis("accept", invitation, "--yes", code=13), err="""
+kluis: $VAULT: this grant does not open with this identity: it is for somebody else, for a group in which you have not accepted your place, or it was altered; hint: compare `kluis identity show` with whom it is for, accept the place in the group first, or ask for the grant anew
+""")
+    # An identity that the owner did not mean to use.
+    mine = {"KLUIS_IDENTITY": "eve.id"}
+    by_mistake = "; or KLUIS_IDENTITY is set by mistake: unset it to open with the password\n"
+    assert w.kluis("ls", env=mine, code=12).err.endswith(by_mistake)
+    with_its_password = {**mine, "KLUIS_PASSWORD_FILE": "eve.password"}
+    golden(w.kluis("ls", env=with_its_password, code=15), err=f"""
+kluis: $VAULT: no access to this vault: the identity is no device of it, and no grant was accepted here; hint: accept what was shared with you: `kluis accept INVITATION`{by_mistake}
+""")
+    eve.env["KLUIS_VAULT"] = w.url
+    golden(eve.kluis("ls", code=2), err=f"""
+kluis: $VAULT: an identity opens only a vault that is known: give the address with its #id; hint: or accept what was shared with you: `kluis accept INVITATION`{by_mistake}
+""")
+    named = eve.kluis("ls", "--identity", "eve.id", env={"KLUIS_IDENTITY": None}, code=2)
+    assert "KLUIS_IDENTITY" not in named.err, named.err
+    # Names, and what is not empty.
+    w.kluis("group", "new", "team")
+    w.kluis("group", "add", "team", "bob")
+    for args in (("group", "new", "bob"), ("group", "add", "team", "bob"), ("contact", "add", "team", "bob.card")):
+        assert "hint: mend" not in w.kluis(*args, code=2).err, args
+    w.write("full/of/things", "x")
+    golden(w.kluis("init", "./full", code=14), err="""
+kluis: $DIR/full: something else lies there already; nothing was written; hint: choose an empty folder or prefix
+""")
+    # What this device remembers, damaged.
+    (pins,) = w.home.rglob("*.pins")
+    pins.write_bytes(pins.read_bytes()[:-1] + b"x")
+    damaged = w.kluis("ls", code=1).err
+    assert f"{pins.name}: " in damaged and "remove it" in damaged, damaged
+    pins.unlink()
+    w.kluis("ls")
+
+
+@test
+def one_object_is_checked(w):
+    for signed in ((), ("--signed",)):
+        w.new_vault(*signed)
+        bob = Person(w, f"bob{len(signed)}").is_contact()
+        w.write("x", b"x" * 200_000)
+        w.kluis("cp", "x", ":f/x")
+        w.kluis("cp", "x", ":f/below")
+        golden(w.kluis("check", "f/below"), err="kluis: checked 1 record (195.31 KiB), all good")
+        golden(w.kluis("check", "f/below", "--quick"),
+               err="kluis: checked headers and lengths of 1 record (195.31 KiB), all good")
+        assert "checked 2 records" in w.kluis("check", "f/").err
+        w.kluis("check", "f/y", code=16)
+        w.kluis("cp", "x", ":one")
+        bob.accept(w.kluis("share", "one", "bob" + str(len(signed))).out.strip())
+        assert "checked 1 record (" in bob.kluis("check", "one").err
+        bob.kluis("check", "two", code=16)
+        (stored,) = [p for p in (w.path(w.url) / "o").rglob("*") if p.is_file() and p.stat().st_size > 200_000 and p.parent.name == "o"]
+        content = stored.read_bytes()
+        stored.write_bytes(content[:150_000] + b"?" + content[150_001:])
+        for person in (w, bob):
+            person.kluis("check", "one", code=13)
+        assert "checked 1 record (" in w.kluis("check", "f/below").err

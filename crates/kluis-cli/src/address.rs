@@ -1,6 +1,7 @@
 //! Where an argument points: a local path, a path in a vault, or `-`.
 
 use crate::exit::{Failure, Result};
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -38,6 +39,7 @@ impl Place {
                 "a vault's root is `:`",
             ));
         }
+        refuse_url(argument)?;
         match split_vault(argument.as_bytes()) {
             None => Ok(Self::Local(PathBuf::from(argument))),
             Some((vault, _)) => {
@@ -52,6 +54,15 @@ impl Place {
 impl VaultPath {
     /// An argument of a command that takes only vault paths: `photos` is `:photos`.
     pub(crate) fn parse(argument: &OsStr) -> Result<Self> {
+        // What a script's unset variable leaves behind is not everything.
+        let hint = "only `:` means everything";
+        if argument.is_empty() {
+            return Err(Failure::usage("an argument is empty", hint));
+        }
+        if argument == "/" {
+            return Err(Failure::usage("it is no path in a vault", hint).at("/"));
+        }
+        refuse_url(argument)?;
         match split_vault(argument.as_bytes()) {
             Some(_) => match Place::parse(argument)? {
                 Place::Vault(path) => Ok(path),
@@ -113,6 +124,57 @@ impl fmt::Display for VaultPath {
             Ok(())
         }
     }
+}
+
+/// A URL is no path, and may hold a secret: it is shown up to its query or fragment.
+pub(crate) fn refuse_url(argument: &OsStr) -> Result<()> {
+    let text = argument.to_string_lossy();
+    let text = text.trim_start();
+    let Some((scheme, _)) = text.split_once("://") else {
+        return Ok(());
+    };
+    let of_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) || !scheme.chars().all(of_scheme) {
+        return Ok(());
+    }
+    let shown = match text.find(['?', '#']) {
+        Some(end) => format!("{}…", &text[..=end]),
+        None => text.to_owned(),
+    };
+    let hint = "a link is read with `kluis get`, an invitation accepted with `kluis accept`, and a vault named with --vault";
+    Err(Failure::usage("this is a URL, and a path belongs here", hint).at(shown))
+}
+
+/// Without what stands behind the `#` of URLs, which may be the secret of a link; the id
+/// of a vault is none.
+pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
+    let mut safe = String::new();
+    let mut rest = text;
+    // A path that was taken apart has lost one of the two slashes.
+    while let Some(start) = rest.find(":/") {
+        let word = rest[start..].find(char::is_whitespace);
+        let end = word.map_or(rest.len(), |length| start + length);
+        if let Some(hash) = rest[start..end].find('#').map(|at| start + at + 1) {
+            let fragment = &rest[hash..end];
+            let bare = fragment.trim_end_matches([':', ';', ',', '.', '\'', '"', '`', ')']);
+            let is_id = bare.len() == 32 && bare.bytes().all(|b| b.is_ascii_hexdigit());
+            safe.push_str(&rest[..hash]);
+            safe.push_str(if is_id || bare.is_empty() {
+                bare
+            } else {
+                "…"
+            });
+            safe.push_str(&fragment[bare.len()..]);
+        } else {
+            safe.push_str(&rest[..end]);
+        }
+        rest = &rest[end..];
+    }
+    if safe.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    safe.push_str(rest);
+    Cow::Owned(safe)
 }
 
 /// `folder/name`, where the folder may be the root.
@@ -222,6 +284,56 @@ mod tests {
         }
         assert!(Place::parse(OsStr::from_bytes(b":a\xff")).is_err());
         assert!(Place::parse(OsStr::from_bytes(b"a\xff")).is_ok());
+    }
+
+    #[test]
+    fn what_may_be_a_secret_is_not_shown() {
+        for (text, shown) in [
+            ("https://h/x#SECRET: wrong", "https://h/x#…: wrong"),
+            (
+                "tip '--https://h/?a=b#SE-_CRET' and",
+                "tip '--https://h/?a=b#…' and",
+            ),
+            (":https:/h/x#SECRET/a", ":https:/h/x#…"),
+            (
+                "two s3://b#x and file:///c#y",
+                "two s3://b#… and file:///c#…",
+            ),
+            (
+                "s3://b#00112233445566778899aabbccddeeff; hint",
+                "s3://b#00112233445566778899aabbccddeeff; hint",
+            ),
+            ("s3://b/x y#1", "s3://b/x y#1"),
+            ("a#b: c", "a#b: c"),
+            ("", ""),
+        ] {
+            assert_eq!(without_secrets(text), shown);
+        }
+        for url in [
+            "https://h/x?sig=SECRET#SECRET",
+            " s3://b/p#SECRET",
+            "file:///x#SECRET",
+        ] {
+            let parsed = [
+                VaultPath::parse(OsStr::new(url)).unwrap_err(),
+                Place::parse(OsStr::new(url)).unwrap_err(),
+            ];
+            for failure in parsed {
+                assert_eq!(failure.exit, crate::exit::Exit::Usage);
+                assert!(!failure.to_string().contains("SECRET"), "{failure}");
+                assert!(failure.hint.contains("kluis get"));
+            }
+        }
+        assert_eq!(place("./a://b"), Place::Local("./a://b".into()));
+    }
+
+    #[test]
+    fn only_a_colon_means_everything() {
+        for text in ["", "/", "//"] {
+            let failure = VaultPath::parse(OsStr::new(text)).unwrap_err();
+            assert_eq!(failure.exit, crate::exit::Exit::Usage, "{text:?}");
+        }
+        assert!(VaultPath::parse(OsStr::new(":")).unwrap().is_root());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// What nobody writes by hand is no configuration.
 const LARGEST: usize = 1 << 20;
@@ -111,6 +111,23 @@ pub(crate) fn read_text(from: impl Read, max: usize) -> io::Result<Option<String
         .and_then(|bytes| String::from_utf8(bytes).ok()))
 }
 
+/// From the root, without `.` and `..`, so that one folder has one address: `~/` is the
+/// home as in the configuration, and `..` leads where it does for the system.
+pub(crate) fn absolute(path: &Path) -> io::Result<PathBuf> {
+    let mut whole = PathBuf::new();
+    for part in std::path::absolute(from_home(path))?.components() {
+        if part != Component::ParentDir {
+            whole.push(part);
+            continue;
+        }
+        if whole.is_symlink() {
+            whole = whole.canonicalize()?;
+        }
+        whole.pop();
+    }
+    Ok(whole)
+}
+
 fn from_home(path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), std::env::home_dir()) {
         (Ok(rest), Some(home)) => home.join(rest),
@@ -135,6 +152,30 @@ pub(crate) fn xdg_dir(variable: &str, fallback: &str) -> Option<PathBuf> {
 mod tests {
     use super::*;
     use crate::exit::Exit;
+
+    #[test]
+    fn a_folder_has_one_address() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::os::unix::fs::symlink(root.join("a/b"), root.join("link")).unwrap();
+        let is = |path: &str, expected: &str| {
+            assert_eq!(
+                absolute(&root.join(path)).unwrap(),
+                root.join(expected),
+                "{path}"
+            );
+        };
+        is("a/../v", "v");
+        is("./a/./b/../../new/../v", "v");
+        is("link/../v", "a/v");
+        is("link/v", "link/v");
+        assert_eq!(absolute(Path::new("/../..")).unwrap(), Path::new("/"));
+        assert_eq!(
+            absolute(Path::new("~/v")).unwrap(),
+            std::env::home_dir().unwrap().join("v")
+        );
+    }
 
     #[test]
     fn a_config_is_read_and_a_wrong_one_is_named() {

@@ -172,6 +172,14 @@ impl Failure {
         self
     }
 
+    /// With this hint, where the arguments are what is wrong.
+    pub(crate) fn or_invalid(mut self, hint: &str) -> Self {
+        if self.code == "invalid_input" {
+            hint.clone_into(&mut self.hint);
+        }
+        self
+    }
+
     pub(crate) fn is_silent(&self) -> bool {
         self.exit == Exit::Ok
     }

@@ -10,6 +10,7 @@ use crate::terminal::Terminal;
 use kluis::{Address, FileState, Vault, VaultOptions};
 use rustix::fs::Mode;
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OnceCell, watch};
 use url::Url;
@@ -160,7 +161,14 @@ impl Session {
 
     fn target_at(url: &str, config: Option<VaultConfig>) -> Result<Target> {
         let address: Address = if url.contains("://") {
-            url.parse().map_err(Failure::from)?
+            url.parse().map_err(|error| {
+                let mut failure = Failure::from(error);
+                if url.contains('#') {
+                    "behind # stands the vault's id or nothing; a link is read with `kluis get`, an invitation accepted with `kluis accept`"
+                        .clone_into(&mut failure.hint);
+                }
+                failure
+            })?
         } else {
             Self::folder_address(url)?
         };
@@ -190,7 +198,7 @@ impl Session {
             .rsplit_once('#')
             .and_then(|(path, id)| Some((path, id.parse().ok()?)));
         let (path, id) = with_id.map_or((text, None), |(path, id)| (path, Some(id)));
-        let absolute = std::path::absolute(path)
+        let absolute = config::absolute(Path::new(path))
             .map_err(|e| Failure::io(format!("cannot find the folder {path}"), &e))?;
         let url = Url::from_file_path(&absolute).map_err(|()| {
             Failure::usage(
@@ -215,10 +223,14 @@ impl Session {
             .common
             .secrets
             .unlock(&target.label, target.config.as_ref(), self.cache())
-            .await?;
+            .await
+            .map_err(|f| self.by_the_environment(f, Exit::WrongCredentials))?;
         let unlocked = found.unlock(secret.credential()?).await;
         let vault = unlocked.map_err(|error| match secret {
-            Secret::Identity(_) => as_member(error).at(target.label.clone()),
+            Secret::Identity(_) => {
+                let failure = self.not_accepted(error);
+                failure.at(target.label.clone())
+            }
             _ => failed(error),
         })?;
         let received = vault.received()?.into_iter();
@@ -230,6 +242,40 @@ impl Session {
             address: target.address.clone(),
             ended,
         })
+    }
+
+    /// What goes wrong where an identity opens nothing: in that of a variable the user may
+    /// not have thought of it.
+    fn not_accepted(&self, error: kluis::Error) -> Failure {
+        let accept = "accept what was shared with you: `kluis accept INVITATION`";
+        let mut failure = match &error {
+            kluis::Error::InvalidInput { what } if what.starts_with("an identity opens only") => {
+                let mut failure = Failure::from(error);
+                failure.hint = format!("or {accept}");
+                failure
+            }
+            kluis::Error::AccessDenied { what } if what.contains("no grant was accepted") => {
+                as_member(error)
+            }
+            _ => return as_member(error),
+        };
+        if failure.exit == Exit::Denied {
+            failure.hint = accept.to_owned();
+        }
+        let exit = failure.exit;
+        self.by_the_environment(failure, exit)
+    }
+
+    /// Names the variable, where it is why an identity is used and what fails.
+    fn by_the_environment(&self, mut failure: Failure, exit: Exit) -> Failure {
+        let secrets = &self.common.secrets;
+        if failure.exit == exit && secrets.identity.is_none() && secrets.given_identity().is_some()
+        {
+            failure.hint.push_str(
+                "; or KLUIS_IDENTITY is set by mistake: unset it to open with the password",
+            );
+        }
+        failure
     }
 
     /// The vault of a command that works on a whole vault.

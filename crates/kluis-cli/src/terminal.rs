@@ -14,6 +14,7 @@
 //! - `-q` leaves errors, `-v` adds a line for each item. Nothing is coloured.
 //! - A reader of our stdout who went away is no error.
 
+use crate::address::without_secrets;
 use crate::exit::{Failure, Result};
 pub(crate) use crate::json::{Message, ObjectMessage, SummaryMessage, rfc3339};
 use indicatif::{HumanBytes, ProgressBar};
@@ -106,17 +107,19 @@ impl Terminal {
             return;
         }
         if self.json {
+            // What was typed in the wrong place may be the secret of a link.
+            let path = failure.path.as_deref().map(without_secrets);
             let message = Message::Error {
                 code: &failure.code,
                 exit_code: failure.exit as u8,
-                path: failure.path.as_deref(),
-                message: &failure.message,
+                path: path.as_deref(),
+                message: &without_secrets(&failure.message),
                 hint: &failure.hint,
             };
             // Nothing is left to tell a reader who went away.
             let _ = self.message(&message);
         }
-        self.line(&failure.to_string());
+        self.line(&without_secrets(&failure.to_string()));
     }
 
     pub(crate) fn line(&self, text: &str) {

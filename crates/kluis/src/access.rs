@@ -4,6 +4,7 @@
 use crate::backend::stored;
 use crate::clock::now;
 use crate::control::HEADER;
+use crate::error::ONLY_THE_OWNER;
 use crate::link::Linked;
 use crate::{Error, Received, Result, Writer};
 use kluis_crypto::{
@@ -135,7 +136,7 @@ impl Control {
         match &self.access {
             Access::Owner(owner) => Ok(owner),
             Access::Member(_) | Access::Link(_) => Err(Error::AccessDenied {
-                what: "what only the owner of the vault can do".to_owned(),
+                what: ONLY_THE_OWNER.to_owned(),
             }),
         }
     }
@@ -313,7 +314,12 @@ impl Control {
         let may_write = match &self.access {
             Access::Owner(_) => true,
             Access::Member(member) => {
-                let share = member.find(&path(text)?)?.0;
+                let (share, _) = member.find(&path(text)?).map_err(|error| match error {
+                    Error::NotFound { path } => Error::NotFound {
+                        path: format!("{path}, which is outside of what was shared"),
+                    },
+                    error => error,
+                })?;
                 if now && share.terms().write && share.is_unfiled() {
                     return Err(Error::AccessDenied {
                         what: format!(

@@ -62,7 +62,7 @@ const AT_ONCE: usize = 8;
 
 impl Vault {
     /// Checks everything that the store shows below a folder, or in the vault, its
-    /// own records included. Damage is a finding, not an error; an error ends the
+    /// own records included; and the object, where one has this path. Damage is a finding, not an error; an error ends the
     /// stream because the store could not be asked.
     ///
     /// # Security
@@ -76,6 +76,7 @@ impl Vault {
             // The vault's own records lie beside what the folders hold.
             let whole = prefix.is_none() && control.owner().is_ok();
             let folders = control.folders(prefix.as_deref())?;
+            let has_folder = !folders.is_empty();
             let metas = folders.into_iter().map({
                 let vault = vault.clone();
                 move |folder| {
@@ -91,6 +92,19 @@ impl Vault {
                 match vault.backend().head(&place, name).await {
                     Ok(meta) => objects.push(Ok((meta, Some(Decoded::Path(name.to_owned()))))),
                     Err(Error::NotFound { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if let Some(text) = &prefix {
+                let found = match control.locate(text).and_then(|at| at.stored(text)) {
+                    Ok(place) => vault.backend().head(&place, text).await,
+                    Err(error) => Err(error),
+                };
+                match found {
+                    Ok(meta) => objects.push(Ok((meta, Some(Decoded::Path(text.clone()))))),
+                    Err(Error::NotFound { .. }) => {}
+                    // Of a folder that was shared, its own name is out of reach.
+                    Err(Error::AccessDenied { .. }) if has_folder => {}
                     Err(error) => return Err(error),
                 }
             }

@@ -1,3 +1,4 @@
+use crate::sharing::Instead;
 use crate::{Address, Error, Result};
 use futures_util::TryFutureExt;
 use futures_util::future::Either;
@@ -209,9 +210,13 @@ impl FileState {
         let key = self.key()?.ok_or_else(|| {
             io::Error::other("the pins of this vault are there and the device key beside them is gone; remove both to trust what the store shows")
         })?;
-        Pins::open(&bytes, &key, address)
-            .map(Some)
-            .map_err(io::Error::other)
+        Pins::open(&bytes, &key, address).map(Some).map_err(|error| {
+            let file = self.pin_file(address);
+            let file = file.file_name().unwrap_or_default().display();
+            io::Error::other(format!(
+                "{file}: {error}; if nobody but you has touched it, remove it: this device then trusts what it is shown next, and grants are accepted again"
+            ))
+        })
     }
 
     fn save_pins(&self, address: &str, pins: &Pins) -> io::Result<()> {
@@ -300,10 +305,16 @@ impl Device {
     }
 
     /// Remembers a grant that was accepted, by this name or else the one that it has.
+    /// What it takes the place of is forgotten, with what came by that alone.
     ///
     /// # Errors
     /// `AlreadyExists` where another has the name.
-    pub(crate) async fn accept(&self, accepted: Accepted, name: Option<String>) -> Result<()> {
+    pub(crate) async fn accept(
+        &self,
+        accepted: Accepted,
+        name: Option<String>,
+        instead: Option<Instead>,
+    ) -> Result<()> {
         let taken = self.update(move |pins| {
             let mut pins =
                 pins.ok_or_else(|| io::Error::other("the vault is not known here yet"))?;
@@ -312,6 +323,18 @@ impl Device {
             let kept = kept.map(|kept| kept.name.clone());
             let name = name.clone().or(kept);
             let name = name.unwrap_or_else(|| accepted.name.clone());
+            if let Some(instead) = &instead {
+                for other in &mut pins.accepted {
+                    if other.place == Some(instead.letter)
+                        && instead.comes_anew.contains(&other.letter)
+                    {
+                        other.place = Some(accepted.letter);
+                    }
+                }
+                let goes = |a: &Accepted| a.place == Some(instead.letter);
+                pins.accepted
+                    .retain(|other| other.letter != instead.letter && !goes(other));
+            }
             let mut others = pins.accepted.iter().filter(|other| !is_it(other));
             if others.any(|other| other.name == name) {
                 return Ok((None, Some(name)));

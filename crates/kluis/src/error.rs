@@ -1,6 +1,19 @@
 use kluis_crypto::VaultId;
 use std::io;
 
+/// What is denied to whoever has not the whole vault.
+pub(crate) const ONLY_THE_OWNER: &str = "what only the owner of the vault can do";
+
+/// How that ends which is denied by what the owner decided, and not by the store.
+const OF_THE_OWNER: [&str; 6] = [
+    "which was shared for reading",
+    "the access has ended",
+    "the access has not begun yet",
+    "written before access was given",
+    "it was taken back",
+    "it waits for the owner of the vault to file it",
+];
+
 /// What went wrong, as what a caller can do about it.
 ///
 /// [`code`](Self::code) is a stable name for programs, [`hint`](Self::hint) the
@@ -196,6 +209,12 @@ impl Error {
             }
             Self::UntrustedIdentity { .. } => {
                 "a vault: check the address, nothing was derived from the password; a person: compare the fingerprint with its owner, nothing was sealed"
+            }
+            Self::AccessDenied { what } if what == ONLY_THE_OWNER => {
+                "only the vault's owner can do this; ask them"
+            }
+            Self::AccessDenied { what } if OF_THE_OWNER.iter().any(|w| what.ends_with(w)) => {
+                "ask the vault's owner: they decide who has access, and until when"
             }
             Self::AccessDenied { .. } => {
                 "check the store's credentials and permissions, or open the vault again"

@@ -3,7 +3,7 @@
 
 use crate::access::{Access, Control, Member, path, taken_back};
 use crate::backend::Backend;
-use crate::clock::from_micros;
+use crate::clock::{from_micros, now};
 use crate::control::{self, Chain, ChainNames, FetchedLedger, Found, LEDGER, Made};
 use crate::link::LinkInfo;
 use crate::vault::{Vault, VaultOptions};
@@ -460,6 +460,8 @@ pub struct Received {
     /// The folder or object that it is in the vault as it is open here; for a membership
     /// in a group, what the group is called here.
     pub name: String,
+    /// What its owner calls it: the last name of its path. Empty for the whole vault.
+    pub own_name: String,
     /// What it is.
     pub kind: Kind,
     /// The group by which it comes, as it is called here.
@@ -513,6 +515,7 @@ impl Received {
     fn of(accepted: &Accepted, share: &Share, ended: bool) -> Self {
         Self {
             name: accepted.name.clone(),
+            own_name: share.name().to_owned(),
             kind: Kind::of(share.scope()),
             group: None,
             id: share.id(),
@@ -1106,9 +1109,37 @@ impl Vault {
     /// from now on, and the folder has this name here; without one its own.
     ///
     /// # Errors
-    /// `AlreadyExists` where a folder of another grant has the name; `InvalidInput`
-    /// for what is no name of a folder, or without device state.
+    /// `AlreadyExists` where a folder of another grant has the name, unless that one was
+    /// taken back or has ended; `InvalidInput` for what is no name of a folder, or
+    /// without device state.
     pub async fn accept(&self, invitation: &Invitation, name: Option<&str>) -> Result<()> {
+        let (accepted, instead) = self.accepting(invitation, name).await?;
+        let device = self.device().ok_or_else(no_state)?;
+        device
+            .accept(accepted, name.map(str::to_owned), instead)
+            .await
+    }
+
+    /// Whether [`accept`](Self::accept) would keep the grant under this name: before
+    /// anybody is asked. Gives what was accepted under it, is not in force any more, and
+    /// would be forgotten for it.
+    ///
+    /// # Errors
+    /// As `accept`.
+    pub async fn check_accept(
+        &self,
+        invitation: &Invitation,
+        name: Option<&str>,
+    ) -> Result<Option<GrantId>> {
+        let (_, instead) = self.accepting(invitation, name).await?;
+        Ok(instead.map(|instead| instead.id))
+    }
+
+    async fn accepting(
+        &self,
+        invitation: &Invitation,
+        name: Option<&str>,
+    ) -> Result<(Accepted, Option<Instead>)> {
         let control = self.control()?;
         let Access::Member(member) = &control.access else {
             return Err(Error::invalid(
@@ -1119,20 +1150,61 @@ impl Vault {
         let here = member.accepted.iter().find(of_it);
         let share = here.and_then(|here| member.share(&here.name));
         let share = share.ok_or_else(wrong_invitation)?;
-        let device = self
-            .device()
-            .ok_or_else(|| Error::invalid("this device keeps no state to accept a grant in"))?;
         let own = own_name(share);
         if path(name.unwrap_or(&own))?.segments().count() != 1 {
             return Err(Error::invalid("the name of what was shared has no `/`"));
         }
+        let known = self.device().ok_or_else(no_state)?.load().await?;
+        let kept = || known.iter().flat_map(|pins| &pins.accepted);
+        let wanted = name.or_else(|| Some(&*kept().find(of_it)?.name));
+        let wanted = wanted.unwrap_or(&own);
+        let other = kept().find(|other| other.name == wanted && !of_it(other));
+        let instead = match other.map(|other| member.over(other, invitation.letter)) {
+            Some(None) => {
+                return Err(Error::AlreadyExists {
+                    path: wanted.to_owned(),
+                });
+            }
+            other => other.flatten(),
+        };
         let accepted = Accepted {
             name: own,
             ..here.cloned().ok_or_else(wrong_invitation)?
         };
-        let name = name.map(str::to_owned);
-        device.accept(accepted, name).await
+        Ok((accepted, instead))
     }
+}
+
+/// What was accepted and is not in force any more, and gives up its name.
+pub(crate) struct Instead {
+    pub(crate) id: GrantId,
+    pub(crate) letter: LetterName,
+    /// What came by it, as a place in a group, and comes by the new one now.
+    pub(crate) comes_anew: Vec<LetterName>,
+}
+
+impl Member {
+    /// What was accepted so, if it is not in force any more, where this letter is
+    /// accepted in its place.
+    fn over(&self, accepted: &Accepted, by: LetterName) -> Option<Instead> {
+        let ended = self.ended.iter().find(|r| r.letter == accepted.letter);
+        let id = ended.map(|ended| ended.id).or_else(|| {
+            let of_it = |known: &&Accepted| known.letter == accepted.letter;
+            let share = self.share(&self.accepted.iter().find(of_it)?.name)?;
+            let until = share.terms().not_after?;
+            (until < now()).then(|| share.id())
+        })?;
+        let anew = self.accepted.iter().filter(|a| a.place == Some(by));
+        Some(Instead {
+            id,
+            letter: accepted.letter,
+            comes_anew: anew.map(|a| a.letter).collect(),
+        })
+    }
+}
+
+fn no_state() -> Error {
+    Error::invalid("this device keeps no state to accept a grant in")
 }
 
 /// What a grantee's credentials have to reach; those of a member, what his group does.

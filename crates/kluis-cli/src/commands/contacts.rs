@@ -56,7 +56,11 @@ async fn add(session: &Session, name: &str, path: &Path) -> Result<()> {
     let other_keys = before.is_some_and(|b| b.fingerprint() != contact.card().fingerprint());
     let same = before.is_some_and(|b| b.as_bytes() == contact.card().as_bytes());
     if !same {
-        opened.vault.save_contact(contact.clone()).await?;
+        let saved = opened.vault.save_contact(contact.clone()).await;
+        saved.map_err(|e| {
+            let hint = "choose another name; see `kluis contact list` and `kluis group list`";
+            Failure::from(e).or_invalid(hint)
+        })?;
     }
     let action = match (same, other_keys, before) {
         (true, _, _) => "kept",

@@ -143,5 +143,5 @@ async fn remove(session: &Session, id: &str, yes: bool) -> Result<()> {
     Ok(())
 }
 
-const KNOWS: &str = "this alone is housekeeping: the device has held the root key, and an old copy of the vault's header still opens with its identity";
+const KNOWS: &str = "this alone is housekeeping: the device has held the root key, and an old copy of the vault's header still opens with its identity; one that was enrolled twice has another slot, which `kluis device list` does not tell apart";
 const LOST: &str = "the device is removed, and still knows what it knew; hint: if it was lost or is not yours any more, run `kluis key rotate` now (a new root key, signing key, identity and epochs; every other key slot ends, so enrol the other devices again), then `kluis reencrypt`, and end its credentials of the store";

@@ -29,7 +29,11 @@ pub(super) async fn group(session: &Session, verb: GroupVerb) -> Result<()> {
 
 async fn new(session: &Session, name: &str) -> Result<()> {
     let opened = session.open_default().await?;
-    opened.vault.new_group(name).await?;
+    let made = opened.vault.new_group(name).await;
+    made.map_err(|e| {
+        let hint = "choose another name; see `kluis group list` and `kluis contact list`";
+        Failure::from(e).or_invalid(hint)
+    })?;
     session.terminal.note(&format!(
         "the group {name} is made; hint: `kluis group add` takes contacts into it, `kluis share` gives it access"
     ));
@@ -47,7 +51,8 @@ async fn add(session: &Session, group: &str, contact: &str, handing: &HandingOve
         recipient,
         ..
     } = contact_of(&opened, contact, handing)?;
-    let granted = opened.vault.add_to_group(&group.name, &recipient).await?;
+    let granted = opened.vault.add_to_group(&group.name, &recipient).await;
+    let granted = granted.map_err(|e| Failure::from(e).or_invalid("see `kluis group list`"))?;
     hand_over(session, &opened, &granted, handing)?;
     session.terminal.note(&format!(
         "{name} is in the group {}, and reaches what it was ever given; grant {}; hint: hand the invitation over on a way that the provider does not control, and then those of what the group was given",

@@ -59,7 +59,14 @@ pub(super) async fn init(session: &Session, args: Init) -> Result<()> {
         .kdf(args.kdf.kdf.map(params).unwrap_or_default())
         .create(store.objects.clone(), secret.credential()?)
         .await
-        .map_err(|e| Failure::from(e).at(target.label.clone()))?;
+        .map_err(|e| match e {
+            kluis::Error::AlreadyExists { .. } => Failure::exists(
+                "something else lies there already; nothing was written",
+                "choose an empty folder or prefix",
+            ),
+            e => Failure::from(e),
+        })
+        .map_err(failed)?;
     let address = target.address.with_id(vault.id());
     print_vault(session, &vault, &address)?;
     session.terminal.note(

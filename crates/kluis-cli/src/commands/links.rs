@@ -3,7 +3,7 @@
 use super::copy::{Target, base};
 use super::read::to_stdout;
 use super::sharing::{Ending, kind_name, mark};
-use crate::address::VaultPath;
+use crate::address::{VaultPath, refuse_url};
 use crate::args::{Get, LinkVerb, TakingBack};
 use crate::exit::{Exit, Failure, Result};
 use crate::json::LinkMessage;
@@ -257,9 +257,17 @@ async fn revoke(session: &Session, id: &str, taking: &TakingBack) -> Result<()> 
             ));
         }
         (None, _) => {
+            let groups = opened.vault.groups()?;
+            let places = groups.iter().flat_map(|g| &g.members).map(|m| m.id);
+            let grants = opened.vault.grants()?;
+            let mut grants = grants.iter().map(|g| g.id).chain(places);
+            let is_grant = id.len() >= 4 && grants.any(|g| g.to_string().starts_with(id));
             return Err(Failure::not_found(
                 format!("no link in force begins with {id}"),
-                "see `kluis link list`",
+                match is_grant {
+                    true => format!("it is a grant: `kluis revoke {id}`"),
+                    false => "see `kluis link list`".to_owned(),
+                },
             ));
         }
     };
@@ -368,7 +376,15 @@ pub(super) async fn get(session: &Session, args: Get) -> Result<()> {
             false => to_stdout(&opened, &path, None).await,
         };
     }
+    if let Some(destination) = &args.destination {
+        refuse_url(destination)?;
+    }
     let target = args.destination.map(PathBuf::from);
+    let place = match (&target, is_object) {
+        (Some(target), true) if Target::is_folder(target) => target.join(name),
+        (Some(target), _) => target.clone(),
+        (None, _) => PathBuf::from(name),
+    };
     let (to, below, walk) = match (is_object, target) {
         (true, target) => {
             let target = target.unwrap_or_else(|| PathBuf::from("./"));
@@ -398,7 +414,14 @@ pub(super) async fn get(session: &Session, args: Get) -> Result<()> {
     };
     Transfer::new(options, jobs, session.terminal.clone(), session.cancel())
         .run()
-        .await
+        .await?;
+    if !dry_run {
+        let there = if is_object { "it is" } else { "they are in" };
+        session
+            .terminal
+            .note(&format!("{there} {}", place.display()));
+    }
+    Ok(())
 }
 
 /// The link of an argument, or, with `-`, of stdin, which nobody else on the machine

@@ -455,6 +455,10 @@ fn terms(args: &ShareArgs) -> Result<Terms> {
         let message = "the access would end before it begins";
         return Err(Failure::usage(message, "give a later --until"));
     }
+    if terms.not_after.is_some_and(|until| until <= now()) {
+        let message = "the access would be over already";
+        return Err(Failure::usage(message, "give a later --until"));
+    }
     terms.purpose.clone_from(&args.purpose);
     Ok(terms)
 }
@@ -804,7 +808,16 @@ pub(super) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
     let held: Vec<Held<'_>> = grants.iter().map(Held::Grant).chain(places).collect();
     let mut chosen: Vec<Held<'_>> = Vec::new();
     for id in &args.grants {
-        let found = by_prefix(&held, id)?;
+        let found = match by_prefix(&held, id) {
+            Err(mut failure) if failure.exit == Exit::NotFound => {
+                let links = opened.vault.links()?;
+                if id.len() >= 4 && links.iter().any(|l| l.id.to_string().starts_with(&**id)) {
+                    failure.hint = format!("it is a link: `kluis link revoke {id}`");
+                }
+                return Err(failure);
+            }
+            found => found?,
+        };
         if !chosen.iter().any(|other| other.id() == found.id()) {
             chosen.push(found);
         }
@@ -1214,10 +1227,11 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
         None => options.open_as(objects, &identity, &invitation).await,
     };
     let vault = vault.map_err(|error| {
-        let is_damaged = matches!(error, kluis::Error::Tampered { .. });
+        let does_not_open = matches!(&error, kluis::Error::Tampered { what } if what == "the grant");
         let mut failure = as_member(error).at(target.label.clone());
-        if is_damaged {
-            failure.hint = "it is for another identity, or for a group of which you have not accepted your place; otherwise ask for it anew".into();
+        if does_not_open {
+            failure.message = "this grant does not open with this identity: it is for somebody else, for a group in which you have not accepted your place, or it was altered".to_owned();
+            failure.hint = "compare `kluis identity show` with whom it is for, accept the place in the group first, or ask for the grant anew".to_owned();
         }
         failure
     })?;
@@ -1240,17 +1254,24 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
         ));
     };
     show_offer(session, &target.label, received, args.yes);
-    confirm("accept it", args.yes).await?;
-    vault
-        .accept(&invitation, args.name.as_deref())
-        .await
-        .map_err(|error| match error {
-            kluis::Error::AlreadyExists { path } => Failure::exists(
-                format!("a share named {path} was accepted from this vault already"),
-                "give it another name with --as, or forget the other with `kluis accept --forget`",
+    let name = args.name.as_deref();
+    let taken = |error| match error {
+        kluis::Error::AlreadyExists { path } => Failure::exists(
+            format!("a share named {path} was accepted from this vault already"),
+            format!(
+                "give this one another name with --as NAME, or forget the other: `kluis accept --vault {} --forget {}`",
+                quoted(target.address.url().as_str()),
+                quoted(&path)
             ),
-            other => other.into(),
-        })?;
+        ),
+        other => other.into(),
+    };
+    if let Some(over) = vault.check_accept(&invitation, name).await.map_err(taken)? {
+        let line = format!("it takes the place of grant {over}, which is not in force any more");
+        session.terminal.before_asking(&line, args.yes);
+    }
+    confirm("accept it", args.yes).await?;
+    vault.accept(&invitation, name).await.map_err(taken)?;
     let again = session.options(&target.address)?;
     let vault = again
         .open(store.objects, identity)
@@ -1280,6 +1301,15 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
     Ok(())
 }
 
+/// As a shell takes it for one word.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | ':' | '-' | '_' | '%');
+    match text.chars().all(plain) && !text.is_empty() {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
 /// On this device alone, and without a request or a password.
 async fn forget(session: &Session, name: &str) -> Result<()> {
     let target = session.default_target().await?;
@@ -1305,9 +1335,15 @@ async fn forget(session: &Session, name: &str) -> Result<()> {
 /// An invitation, or the file of a grant, which holds one.
 fn offer(argument: &OsStr) -> Result<(Address, Invitation, Option<GrantFile>)> {
     let path = Path::new(argument);
+    let invited = |text: &str| {
+        let (address, invitation) = Invitation::parse_at(text.trim()).map_err(|error| {
+            let hint = "copy the whole line that `kluis share` printed, in quotes; a link is read with `kluis get`";
+            Failure::from(error).or_invalid(hint)
+        })?;
+        Ok((address, invitation, None))
+    };
     if let Some(text) = argument.to_str().filter(|text| text.contains("://")) {
-        let (address, invitation) = Invitation::parse_at(text)?;
-        return Ok((address, invitation, None));
+        return invited(text);
     }
     let shown = || path.display().to_string();
     if argument != "-"
@@ -1320,6 +1356,9 @@ fn offer(argument: &OsStr) -> Result<(Address, Invitation, Option<GrantFile>)> {
         return Err(Failure::usage(message, hint).at(shown()));
     }
     let text = read_public(path, GrantFile::MAX_TEXT, "a grant")?;
+    if text.contains("://") {
+        return invited(&text);
+    }
     let file = GrantFile::from_armor(&text);
     let file = file.map_err(|e| Failure::file(e, "a grant").at(shown()))?;
     let (address, invitation) = Invitation::of_file(&file)?;
@@ -1342,11 +1381,14 @@ fn show_offer(session: &Session, label: &str, received: &Received, yes: bool) {
     let terms = describe(&received.terms) + &chain(received);
     for line in [
         match received.kind {
-            Kind::Group => format!("{label} offers a place in the group {}", received.name),
+            Kind::Group => format!("{label} offers a place in the group {}", received.own_name),
+            Kind::Folder if received.own_name.is_empty() => {
+                format!("{label} offers everything in the vault: {terms}")
+            }
             kind => format!(
                 "{label} offers the {} {:?}: {terms}",
                 kind_name(kind),
-                received.name
+                received.own_name
             ),
         },
         format!("from {}", received.grantor),
@@ -1375,6 +1417,14 @@ mod tests {
         ] {
             assert_eq!(time(wrong, false).unwrap_err().exit, Exit::Usage, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_hint_works_as_it_is_written() {
+        assert_eq!(quoted("s3://b/my-photos_2.x"), "s3://b/my-photos_2.x");
+        assert_eq!(quoted("my photos"), "'my photos'");
+        assert_eq!(quoted("it's; rm"), "'it'\\''s; rm'");
+        assert_eq!(quoted(""), "''");
     }
 
     #[test]
