@@ -44,6 +44,26 @@ impl Signer for Willing {
     }
 }
 
+/// Signs what no link can hold.
+#[derive(Debug)]
+struct Wordy;
+
+impl Signer for Wordy {
+    fn signed_get<'a>(
+        &'a self,
+        path: &'a Path,
+        _: Duration,
+    ) -> BoxFuture<'a, kluis::object_store::Result<Url>> {
+        let token = "t".repeat(4_096);
+        let url = format!("https://store.example/bucket/{path}?signature={token}");
+        Box::pin(async move { Ok(Url::parse(&url).unwrap()) })
+    }
+
+    fn longest(&self) -> Duration {
+        DAY
+    }
+}
+
 struct Owner {
     store: HostileStore,
     vault: Vault,
@@ -1111,4 +1131,17 @@ impl tracing::Subscriber for Log {
     fn enter(&self, _: &tracing::span::Id) {}
 
     fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// What no reader would take is refused before anything is decided.
+#[tokio::test]
+async fn a_link_that_nobody_could_open_is_not_made() {
+    let owner = owner().await;
+    owner.vault.put("photos/cat.jpg", "cat").await.unwrap();
+    let before = owner.store.paths();
+    let options = LinkOptions::presigned(Arc::new(Wordy), DAY);
+    let made = owner.vault.link(Some("photos"), options).await;
+    assert_eq!(made.map(drop).unwrap_err().code(), "unsupported");
+    assert_eq!(owner.store.paths(), before);
+    assert!(owner.vault.links().unwrap().is_empty());
 }

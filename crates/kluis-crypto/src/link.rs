@@ -469,8 +469,10 @@ pub struct LinkObject {
 impl LinkObject {
     /// Objects that one link hands out by URLs, at most.
     pub const MAX: usize = 10_000;
-    const MAX_PATH: usize = 1_024;
-    const MAX_URL: usize = 4_096;
+    /// Longest path in bytes.
+    pub const MAX_PATH: usize = 1_024;
+    /// Longest URL in bytes.
+    pub const MAX_URL: usize = 4_096;
 }
 
 /// A URL that the store signed is as good as credentials.

@@ -511,16 +511,23 @@ impl Vault {
         expires: Duration,
     ) -> Result<Vec<LinkObject>> {
         let mut listing = self.backend().list(Some(folder));
-        let mut objects = Vec::new();
+        let (mut objects, mut length) = (Vec::new(), 0);
         while let Some(meta) = listing.try_next().await? {
-            if objects.len() == LinkObject::MAX {
+            // No object of a vault has a path like this.
+            if meta.location.as_ref().len() > LinkObject::MAX_PATH {
+                continue;
+            }
+            let url = String::from(sign(signer, &meta.location, expires).await?);
+            // What else stands in the record of a link takes less than the rest.
+            length += url.len() + meta.location.as_ref().len() + 32;
+            if objects.len() == LinkObject::MAX || length > SealedLink::MAX_LENGTH / 4 * 3 {
                 return Err(Error::invalid(format!(
-                    "there are more than {} objects to be signed; link to a smaller folder, or name the store in the link",
+                    "there are more objects to be signed than one link holds, which are {} at most; link to a smaller folder, or name the store in the link",
                     LinkObject::MAX
                 )));
             }
             objects.push(LinkObject {
-                url: sign(signer, &meta.location, expires).await?.into(),
+                url,
                 path: meta.location.into(),
                 size: meta.size,
             });
@@ -611,10 +618,12 @@ impl Vault {
 async fn sign(signer: &dyn Signer, path: &Path, expires: Duration) -> Result<Url> {
     let signed = signer.signed_get(path, expires).await;
     let url = signed.map_err(|error| Error::store(error, "a URL that the store signs"))?;
-    if is_signed(&url) && url.fragment().is_none() {
+    let is_short = url.as_str().len() <= LinkObject::MAX_URL;
+    if is_signed(&url) && url.fragment().is_none() && is_short {
         return Ok(url);
     }
     Err(Error::Unsupported {
-        what: "its signed URLs are no http URLs with a signature".to_owned(),
+        what: "its signed URLs are no http URLs with a signature, of at most 4,096 bytes"
+            .to_owned(),
     })
 }
