@@ -735,7 +735,8 @@ kluis: remove device ID needs a confirmation; hint: say it on a terminal, or giv
 """)
     password = [s["id"] for s in w.kluis("key", "list", "--json").json() if s["kind"] == "password"][0]
     w.kluis("device", "remove", password, "--yes", code=16)
-    w.kluis("device", "remove", "0", "--yes", code=2 if first.startswith("0") else 16)
+    begins = any(device.startswith("0") for device in (first, second["id"]))
+    w.kluis("device", "remove", "0", "--yes", code=2 if begins else 16)
     done = w.kluis("device", "remove", first, "--yes", "-q")
     assert "still knows what it knew; hint: if it was lost" in done.err and "`kluis key rotate`" in done.err, done.err
     phone.kluis("ls", code=15)
