@@ -325,13 +325,10 @@ impl Vault {
         const STEP: Duration = Duration::from_millis(100);
         let known = from_micros(self.control()?.owner()?.ledger.written());
         let age = SystemTime::now().duration_since(known).unwrap_or_default();
-        let end = Instant::now() + self.staleness().saturating_sub(age);
+        let (begun, wait) = (Instant::now(), self.staleness().saturating_sub(age));
         // Without a timer, which the runtime need not have; in steps, so that who drops
         // this does not leave a thread behind for long.
-        while let Some(left) = end
-            .checked_duration_since(Instant::now())
-            .filter(|l| !l.is_zero())
-        {
+        while let Some(left) = wait.checked_sub(begun.elapsed()).filter(|l| !l.is_zero()) {
             let step = left.min(STEP);
             blocking(move || std::thread::sleep(step)).await?;
         }
