@@ -543,7 +543,7 @@ fn who_comes_with_the_entry_that_closes_an_epoch_goes_on() {
         world.share("a", To::Group(0), true);
         world.join(0, 1).unwrap();
         world.vault.rotate(&[phrase(1)]);
-        world.share("a", To::Person(2), true);
+        world.share("a", To::Person(2), false);
         world.check();
         world.vault.rotate(&[phrase(1)]);
         world.join(0, 2).unwrap();
