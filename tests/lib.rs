@@ -211,23 +211,35 @@ pub fn stores() -> (Vec<Named>, TempDir) {
 /// # Panics
 /// If the URL is not one of a store, or missing where it is required.
 pub fn s3() -> Option<Arc<dyn ObjectStore>> {
+    server("KLUIS_TEST_S3_URL")
+}
+
+/// The same on the Azure server of `KLUIS_TEST_AZURE_URL`.
+///
+/// # Panics
+/// As [`s3`].
+pub fn azure() -> Option<Arc<dyn ObjectStore>> {
+    server("KLUIS_TEST_AZURE_URL")
+}
+
+fn server(variable: &str) -> Option<Arc<dyn ObjectStore>> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let Ok(url) = std::env::var("KLUIS_TEST_S3_URL") else {
-        let required = std::env::var_os("KLUIS_TEST_S3_REQUIRED").is_some();
-        assert!(!required, "KLUIS_TEST_S3_URL is not set");
+    let Ok(url) = std::env::var(variable) else {
+        let required = std::env::var_os("KLUIS_TEST_SERVERS_REQUIRED").is_some();
+        assert!(!required, "{variable} is not set");
         let test = std::thread::current();
         let test = test.name().unwrap_or("a test");
         // Not by `eprintln`, which is shown for failures only.
         let _ = writeln!(
             std::io::stderr(),
-            "{test}: not on S3: KLUIS_TEST_S3_URL is not set"
+            "{test}: not on that server: {variable} is not set"
         );
         return None;
     };
     // A second installation finds the first, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let url = url.parse().expect("KLUIS_TEST_S3_URL");
-    let (store, _) = parse_url_opts(&url, std::env::vars()).expect("the S3 server");
+    let url = url.parse().expect("the URL of a server");
+    let (store, _) = parse_url_opts(&url, std::env::vars()).expect("the server");
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let prefix = format!("test-{}-{number}", std::process::id());
     Some(Arc::new(PrefixStore::new(store, prefix)))

@@ -32,7 +32,7 @@ def test(function):
 def test_on_each_store(function):
     """Runs on a local folder, and on S3 if there is one; `./test` insists that there is."""
     TESTS.append((f"{function.__name__} (folder)", lambda: World("folder"), function))
-    if os.environ.get("KLUIS_TEST_S3_URL") or os.environ.get("KLUIS_TEST_S3_REQUIRED"):
+    if os.environ.get("KLUIS_TEST_S3_URL") or os.environ.get("KLUIS_TEST_SERVERS_REQUIRED"):
         TESTS.append((f"{function.__name__} (s3)", lambda: World("s3"), function))
     return function
 

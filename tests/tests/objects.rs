@@ -854,7 +854,6 @@ async fn what_cannot_be_is_refused_before_any_request() {
         many.attributes.insert(name, "x".into());
     }
     for options in [
-        attributes(&[(Attribute::StorageClass, "GLACIER")]),
         attributes(&[(Attribute::Metadata("long".into()), &"v".repeat(1_500))]),
         attributes(&[(Attribute::Metadata("".into()), "v")]),
         many,

@@ -8,8 +8,8 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
-    Attributes, GetOptions, GetRange, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutMode, PutOptions, PutPayload, PutResult, UpdateVersion,
+    Attributes, Extensions, GetOptions, GetRange, GetResultPayload, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutMode, PutOptions, PutPayload, PutResult, UpdateVersion,
 };
 use std::fs::File;
 use std::ops::Range;
@@ -43,7 +43,10 @@ impl Backend {
 
     /// Reads a record of at most `max` bytes whole; `None` where there is none.
     pub(crate) async fn record(&self, path: &str, max: usize) -> Result<Option<Record>> {
-        let body = match self.open(&stored(path), path, None, None).await {
+        let body = match self
+            .open(&stored(path), path, None, GetOptions::default())
+            .await
+        {
             Err(Error::NotFound { .. }) => return Ok(None),
             other => other?,
         };
@@ -64,18 +67,19 @@ impl Backend {
         }))
     }
 
-    /// Opens an object, or a range of its stored bytes. `what` names it in errors.
+    /// Opens an object, or a range of its stored bytes, under the conditions of
+    /// `options`. `what` names it in errors.
     pub(crate) async fn open(
         &self,
         path: &Path,
         what: &str,
         range: Option<Range<u64>>,
-        if_match: Option<String>,
+        options: GetOptions,
     ) -> Result<Body> {
         let options = GetOptions {
             range: range.clone().map(GetRange::Bounded),
-            if_match,
-            ..Default::default()
+            head: false,
+            ..options
         };
         let found = match self.0.get_opts(path, options).await {
             Ok(found) => found,
@@ -91,6 +95,7 @@ impl Backend {
             meta: found.meta,
             attributes: found.attributes,
             range: found.range,
+            extensions: found.extensions,
             payload: found.payload,
         })
     }
@@ -119,14 +124,8 @@ impl Backend {
         path: &Path,
         what: &str,
         payload: PutPayload,
-        mode: PutMode,
-        attributes: Attributes,
+        options: PutOptions,
     ) -> Result<PutResult> {
-        let options = PutOptions {
-            mode,
-            attributes,
-            ..Default::default()
-        };
         self.0
             .put_opts(path, payload, options)
             .await
@@ -140,7 +139,7 @@ impl Backend {
         bytes: Bytes,
         mode: PutMode,
     ) -> Result<PutResult> {
-        self.put(&stored(path), path, bytes.into(), mode, Attributes::new())
+        self.put(&stored(path), path, bytes.into(), mode.into())
             .await
     }
 
@@ -206,6 +205,8 @@ pub(crate) struct Body {
     pub(crate) meta: ObjectMeta,
     pub(crate) attributes: Attributes,
     pub(crate) range: Range<u64>,
+    /// What the store's client says beside the answer.
+    pub(crate) extensions: Extensions,
     payload: GetResultPayload,
 }
 
@@ -231,7 +232,7 @@ impl Body {
             meta: self.meta,
             range: self.range,
             attributes: self.attributes,
-            extensions: Default::default(),
+            extensions: self.extensions,
         }
         .into_stream();
         BodyReader {

@@ -57,10 +57,12 @@ mod access;
 mod address;
 mod backend;
 mod buffer;
+mod cache;
 mod check;
 mod clock;
 mod control;
 mod device;
+mod encrypted_store;
 mod error;
 mod link;
 mod list;
@@ -76,6 +78,7 @@ mod write;
 pub use address::Address;
 pub use check::{Check, Finding, Verdict};
 pub use device::{DeviceState, FileState, MemoryState, PinsChange};
+pub use encrypted_store::{EncryptedStore, PaginatedStore};
 pub use error::{Error, Result};
 pub use kluis_crypto::{
     Accepted, Card, Contact, Credential, Fingerprint, GrantFile, GrantId, Identity, IdentityFile,

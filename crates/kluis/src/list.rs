@@ -7,12 +7,13 @@ use crate::vault::Vault;
 use crate::{Error, Result};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt};
-use kluis_crypto::{DecodedSegment, FolderNames, Layout, Suite};
+use kluis_crypto::{DecodedSegment, FolderNames, Layout, StoredPath, Suite};
 use object_store::path::Path;
 use object_store::{ListResult, ObjectMeta};
+use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 /// Heads that are fetched at a time where padding hides sizes.
@@ -190,7 +191,7 @@ impl Vault {
     }
 
     /// Replaces the padded sizes of a listing by the true ones: a head for each.
-    fn with_true_sizes(
+    pub(crate) fn with_true_sizes(
         self,
         listing: BoxStream<'static, Result<ObjectMeta>>,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -256,29 +257,16 @@ impl Vault {
                 what: "the listing of one folder".to_owned(),
             });
         }
-        let mut names = Names::of(folder);
-        let counts = Counts::default();
-        let mut objects = Vec::new();
-        for meta in below.objects {
-            objects.extend(names.object(self.backend(), meta, &counts).await?);
-        }
-        let mut common_prefixes = Vec::new();
-        for folder in below.common_prefixes {
-            common_prefixes.extend(names.path(self.backend(), folder.as_ref(), &counts).await?);
-        }
+        let mut list = Names::of(folder).listing(self.backend(), below).await?;
         if padded {
-            let listed = futures_util::stream::iter(objects.into_iter().map(Ok)).boxed();
-            objects = self.clone().with_true_sizes(listed).try_collect().await?;
+            let listed = futures_util::stream::iter(list.objects.into_iter().map(Ok));
+            let true_sizes = self.clone().with_true_sizes(listed.boxed());
+            list.objects = true_sizes.try_collect().await?;
         }
-        objects.sort_unstable_by(|a: &ObjectMeta, b| a.location.cmp(&b.location));
-        common_prefixes.sort_unstable();
-        let mut listed = ListResult {
-            common_prefixes,
-            objects,
-            extensions: Default::default(),
-        };
-        listed.extensions.insert(counts.so_far());
-        Ok(listed)
+        list.objects
+            .sort_unstable_by(|a, b| a.location.cmp(&b.location));
+        list.common_prefixes.sort_unstable();
+        Ok(list)
     }
 
     /// Deletes an object. Its older versions are the store's to keep or not.
@@ -287,12 +275,23 @@ impl Vault {
     /// `NotFound` where the store says so; S3 does not.
     pub async fn delete(&self, path: impl AsRef<str>) -> Result<()> {
         let text = path.as_ref();
+        let place = self.place_to_delete(text).await?;
+        let deleted = self.backend().delete(&stored(&place.path), text).await;
+        self.deleted(text, &place, deleted).await
+    }
+
+    /// Where an object lies that may be deleted.
+    async fn place_to_delete(&self, text: &str) -> Result<StoredPath> {
         let mut control = self.control()?;
         if control.locate_to_write(text).is_ok() && control.locate_now(text).is_err() {
             control = self.refresh().await?;
         }
-        let place = control.locate_now(text)?.store_path(text)?;
-        let deleted = self.backend().delete(&stored(&place.path), text).await;
+        control.locate_now(text)?.store_path(text)
+    }
+
+    /// Puts away what lies beside an object for its name.
+    async fn deleted(&self, text: &str, place: &StoredPath, deleted: Result<()>) -> Result<()> {
+        self.heads().forget(text);
         if !matches!(deleted, Ok(()) | Err(Error::NotFound { .. })) {
             return deleted;
         }
@@ -310,24 +309,93 @@ impl Vault {
         deleted
     }
 
-    /// Deletes a stream of objects, some at a time, and gives each path back.
+    /// Deletes a stream of objects, in as many requests as the store needs for as many,
+    /// and gives each path back, in the order in which they came.
     pub fn delete_stream(
         &self,
         paths: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        let vault = self.clone();
-        paths
-            .map(move |path| {
-                let vault = vault.clone();
-                async move {
-                    let path = path?;
-                    vault.delete(&path).await.map(|()| path)
-                }
-                .boxed()
-            })
-            .buffered(HEADS_AT_ONCE)
+        let each = self.delete_each(paths);
+        each.map(|(path, deleted)| deleted.map(|()| path.unwrap_or_default()))
             .boxed()
     }
+
+    /// The same, and tells of which path an error is, where it is one's.
+    pub(crate) fn delete_each(
+        &self,
+        paths: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, (Option<Path>, Result<()>)> {
+        // What was asked for, until its answer comes: the store knows it by other names.
+        let asked = Arc::<Mutex<VecDeque<Asked>>>::default();
+        let (vault, asking) = (self.clone(), Arc::clone(&asked));
+        let stored_paths = paths.filter_map(move |path| {
+            let (vault, asking) = (vault.clone(), Arc::clone(&asking));
+            async move {
+                let place = match &path {
+                    Ok(path) => vault.place_to_delete(path.as_ref()).await,
+                    Err(_) => Err(Error::Cancelled),
+                };
+                let (asked, sent) = match (path, place) {
+                    (Ok(path), Ok(place)) => {
+                        let sent = stored(&place.path);
+                        (Asked::Sent(path, place), Some(Ok(sent)))
+                    }
+                    (Ok(path), Err(error)) => (Asked::Refused(Some(path), error), None),
+                    (Err(error), _) => (Asked::Refused(None, error), None),
+                };
+                locked(&asking).push_back(asked);
+                sent
+            }
+        });
+        let answers = self.backend().inner().delete_stream(stored_paths.boxed());
+        let state = (self.clone(), asked, answers.fuse(), None);
+        futures_util::stream::unfold(state, async |(vault, asked, mut answers, mut answer)| {
+            // What was refused here comes in its turn, between what was sent.
+            let is_refused = || locked(&asked).front().is_some_and(Asked::is_refused);
+            if answer.is_none() && !is_refused() {
+                answer = answers.next().await;
+            }
+            let first = locked(&asked).pop_front()?;
+            let done = match first {
+                Asked::Refused(path, error) => (path, Err(error)),
+                Asked::Sent(path, place) => {
+                    let text = path.as_ref();
+                    let deleted = match answer.take() {
+                        Some(Ok(_)) => Ok(()),
+                        Some(Err(error)) => Err(Error::store(error, text)),
+                        None => Err(Error::store(unanswered(), text)),
+                    };
+                    let done = vault.deleted(text, &place, deleted).await;
+                    (Some(path), done)
+                }
+            };
+            Some((done, (vault, asked, answers, answer)))
+        })
+        .boxed()
+    }
+}
+
+fn unanswered() -> object_store::Error {
+    object_store::Error::Generic {
+        store: "Kluis",
+        source: "the store did not say whether it was deleted".into(),
+    }
+}
+
+/// One path of a stream of those that are to be deleted.
+enum Asked {
+    Sent(Path, StoredPath),
+    Refused(Option<Path>, Error),
+}
+
+impl Asked {
+    fn is_refused(&self) -> bool {
+        matches!(self, Self::Refused(..))
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The length of an object by the store's word; nothing of one that no object has.
@@ -393,6 +461,30 @@ impl Names {
             size,
             ..meta
         }))
+    }
+
+    /// What was listed as the vault's user knows it, and an [`Unlisted`] beside it.
+    pub(crate) async fn listing(
+        &mut self,
+        store: &Backend,
+        below: ListResult,
+    ) -> Result<ListResult> {
+        let counts = Counts::default();
+        let mut list = ListResult {
+            common_prefixes: Vec::new(),
+            objects: Vec::new(),
+            extensions: below.extensions,
+        };
+        for meta in below.objects {
+            list.objects
+                .extend(self.object(store, meta, &counts).await?);
+        }
+        for folder in below.common_prefixes {
+            let path = self.path(store, folder.as_ref(), &counts).await?;
+            list.common_prefixes.extend(path);
+        }
+        list.extensions.insert(counts.so_far());
+        Ok(list)
     }
 
     /// The path of an object or folder; what has none is counted.

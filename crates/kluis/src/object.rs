@@ -17,8 +17,8 @@ pub struct PutOptions {
     pub mode: PutMode,
     /// Content type and the like, and metadata of your own. They are sealed; a
     /// little goes into the object, more into the store's own metadata, which a
-    /// local folder does not have. `StorageClass` is the store's business and is
-    /// [`Error::InvalidInput`].
+    /// local folder does not have. `StorageClass` is what the store is asked to do with
+    /// the object, and goes to it as it is.
     pub attributes: Attributes,
     /// When the content was last changed.
     pub mtime: Option<SystemTime>,
@@ -75,9 +75,12 @@ pub struct Writer {
 
 const KLUIS: Attribute = Attribute::Metadata(std::borrow::Cow::Borrowed("kluis"));
 
-/// The store's own metadata with sealed attributes in it.
-pub(crate) fn outside(sealed: Option<&[u8]>) -> Attributes {
+/// The store's own metadata, with sealed attributes in it, and what it is told in clear.
+pub(crate) fn outside(sealed: Option<&[u8]>, asked: &Attributes) -> Attributes {
     let mut attributes = Attributes::new();
+    if let Some(class) = asked.get(&Attribute::StorageClass) {
+        attributes.insert(Attribute::StorageClass, class.clone());
+    }
     if let Some(sealed) = sealed {
         attributes.insert(KLUIS, BASE64URL_NOPAD.encode(sealed).into());
     }
@@ -104,6 +107,7 @@ pub(crate) fn to_metadata(options: &PutOptions) -> Result<Metadata> {
             Attribute::ContentLanguage => "content-language".to_owned(),
             Attribute::ContentType => "content-type".to_owned(),
             Attribute::Metadata(name) => format!("meta:{name}"),
+            Attribute::StorageClass => continue,
             other => {
                 return Err(Error::invalid(format!(
                     "the attribute {other:?} cannot be sealed"

@@ -2,8 +2,9 @@
 //! on the length of an object is given out only after its last chunk was.
 
 use crate::access::{Control, Located};
-use crate::backend::{BodyReader, Source, read_file_at};
+use crate::backend::{Body, BodyReader, Source, read_file_at};
 use crate::buffer::{Buffer, Pool};
+use crate::cache::TailKey;
 use crate::device::blocking;
 use crate::object::{self, ObjectInfo};
 use crate::vault::Vault;
@@ -17,10 +18,11 @@ use kluis_crypto::{
     Suite, TAG_LENGTH, Tail,
 };
 use object_store::path::Path;
-use object_store::{Attributes, GetRange, ObjectMeta};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use object_store::{Extensions, GetOptions, GetRange, OBJECT_STORE_COALESCE_DEFAULT, ObjectMeta};
+use std::collections::VecDeque;
+use std::fs::File;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Chunks that are opened in one go: 1 MiB.
 const UNIT_CHUNKS: u64 = 64;
@@ -28,6 +30,9 @@ const UNIT_CHUNKS: u64 = 64;
 const NEAR: u64 = 64 << 10;
 /// Chunks between two ranges that are fetched along rather than asked for apart.
 const GAP_CHUNKS: u64 = 4;
+/// Bytes between two ranges that are fetched along from a store across a network, where
+/// a request takes longer: those of `object_store`.
+const FAR_GAP: u64 = OBJECT_STORE_COALESCE_DEFAULT;
 /// What is fetched together with a header if nothing else is: an object of one chunk.
 const ONE_CHUNK: u64 = 17 << 10;
 /// Sealed bytes that are opened where they are: in less time than another thread
@@ -45,6 +50,7 @@ pub struct Object {
     info: ObjectInfo,
     range: Range<u64>,
     stream: BoxStream<'static, Result<Bytes>>,
+    extensions: Extensions,
 }
 
 impl Object {
@@ -63,22 +69,7 @@ impl Object {
     /// # Errors
     /// `Tampered`, and nothing is given out.
     pub async fn bytes(self) -> Result<Bytes> {
-        let mut stream = self.stream;
-        let Some(first) = stream.try_next().await? else {
-            return Ok(Bytes::new());
-        };
-        let Some(second) = stream.try_next().await? else {
-            return Ok(first);
-        };
-        // The end of a range is a claim of the store: it does not decide what is
-        // allocated.
-        let mut all = BytesMut::with_capacity(4 * first.len());
-        all.extend_from_slice(&first);
-        all.extend_from_slice(&second);
-        while let Some(piece) = stream.try_next().await? {
-            all.extend_from_slice(&piece);
-        }
-        Ok(all.freeze())
+        collect(self.stream).await
     }
 
     /// Reads it in pieces of about 1 MiB in bounded memory. Each piece is
@@ -86,6 +77,11 @@ impl Object {
     /// that what came before is a beginning of the content, to be thrown away.
     pub fn into_stream(self) -> BoxStream<'static, Result<Bytes>> {
         self.stream
+    }
+
+    /// What the store's client says beside its answer.
+    pub(crate) fn take_extensions(&mut self) -> Extensions {
+        std::mem::take(&mut self.extensions)
     }
 }
 
@@ -98,16 +94,35 @@ impl std::fmt::Debug for Object {
     }
 }
 
+async fn collect(mut stream: BoxStream<'static, Result<Bytes>>) -> Result<Bytes> {
+    let Some(first) = stream.try_next().await? else {
+        return Ok(Bytes::new());
+    };
+    let Some(second) = stream.try_next().await? else {
+        return Ok(first);
+    };
+    // The end of a range is a claim of the store: it does not decide what is
+    // allocated.
+    let mut all = BytesMut::with_capacity(4 * first.len());
+    all.extend_from_slice(&first);
+    all.extend_from_slice(&second);
+    while let Some(piece) = stream.try_next().await? {
+        all.extend_from_slice(&piece);
+    }
+    Ok(all.freeze())
+}
+
 impl Vault {
     /// Reads an object, whole or as a stream. A small one costs one request, one
-    /// above 1 MiB two, for its end is authenticated first.
+    /// above 1 MiB two when it is read for the first time, for its end is authenticated
+    /// first; in a folder, one.
     ///
     /// # Errors
     /// `NotFound`; `Tampered`, in a signed vault also for an object that none of those has
     /// signed to whom the owner gave the right to write; `Stale` where the object proves that the store
     /// hides decisions of the owner.
     pub async fn get(&self, path: impl AsRef<str>) -> Result<Object> {
-        self.read(path.as_ref(), None).await
+        self.read(path.as_ref(), GetOptions::default()).await
     }
 
     /// Reads a part of an object: the general form of [`get_range`](Self::get_range).
@@ -115,11 +130,14 @@ impl Vault {
     /// # Errors
     /// `InvalidInput` for a range that begins behind the end; otherwise as [`get`](Self::get).
     pub async fn get_part(&self, path: impl AsRef<str>, range: GetRange) -> Result<Object> {
-        self.read(path.as_ref(), Some(range)).await
+        let options = GetOptions::new().with_range(Some(range));
+        self.read(path.as_ref(), options).await
     }
 
     /// Reads bytes `range.start..range.end`, cut at the end of the object. Fetches
-    /// the header and the chunks that are needed.
+    /// the header, unless it is known from before
+    /// ([`VaultOptions::header_cache`](crate::VaultOptions::header_cache)), and the
+    /// chunks that are needed.
     ///
     /// # Errors
     /// As [`get_part`](Self::get_part).
@@ -130,7 +148,7 @@ impl Vault {
             .await
     }
 
-    /// Reads several ranges of one object: its header once, and ranges that lie
+    /// Reads several ranges of one object: its header at most once, and ranges that lie
     /// near each other in one request.
     ///
     /// # Errors
@@ -140,31 +158,57 @@ impl Vault {
         path: impl AsRef<str>,
         ranges: &[Range<u64>],
     ) -> Result<Vec<Bytes>> {
+        let (text, options) = (path.as_ref(), GetOptions::default());
         for range in ranges {
             not_empty(range)?;
         }
-        match self.ranges_once(path.as_ref(), ranges).await {
-            Err(Error::Conflict { .. }) => self.ranges_once(path.as_ref(), ranges).await,
-            other => other,
+        if ranges.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut tries = Tries::new(self, text, &options);
+        loop {
+            let known = tries.next();
+            match self.ranges_once(text, ranges, &options, known).await {
+                Err(error) if tries.again(&error) => {}
+                other => return other,
+            }
         }
     }
 
-    async fn ranges_once(&self, text: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let found = Found::open(self, text, ONE_CHUNK).await?;
+    async fn ranges_once(
+        &self,
+        text: &str,
+        ranges: &[Range<u64>],
+        options: &GetOptions,
+        known: Option<Arc<Head>>,
+    ) -> Result<Vec<Bytes>> {
+        let found = match known {
+            Some(head) => Found::known(self, text, head, options).await?,
+            None => Found::open_with(self, text, ONE_CHUNK, options).await?,
+        };
         let length = found.content_length(self).await?;
         let mut wanted = Vec::with_capacity(ranges.len());
         for range in ranges {
             wanted.push(resolve(&GetRange::Bounded(range.clone()), length, &found, self).await?);
         }
-        let groups = group(&wanted);
+        let gap = match found.head.in_a_file {
+            true => GAP_CHUNKS * CHUNK_LENGTH as u64,
+            false => FAR_GAP,
+        };
+        let mut groups = group(&wanted, gap).into_iter();
         let found = Arc::new(found);
-        let fetches = groups
-            .into_iter()
-            .map(|group| Found::fetch(Arc::clone(&found), self.clone(), group).boxed());
-        let fetched: Vec<(Range<u64>, Bytes)> = futures_util::stream::iter(fetches)
-            .buffered(RANGES_AT_ONCE)
-            .try_collect()
-            .await?;
+        let fetch = |group| Found::fetch(Arc::clone(&found), self.clone(), group).boxed();
+        let mut fetched: Vec<(Range<u64>, Bytes)> = Vec::with_capacity(groups.len());
+        // A file is opened once, and then read wherever it is wanted.
+        if found.head.in_a_file
+            && let Some(first) = groups.next()
+        {
+            fetched.push(fetch(first).await?);
+        }
+        let mut rest = futures_util::stream::iter(groups.map(fetch)).buffered(RANGES_AT_ONCE);
+        while let Some(group) = rest.try_next().await? {
+            fetched.push(group);
+        }
         let cut = |range: Range<u64>| {
             let Some((group, text)) = fetched
                 .iter()
@@ -183,38 +227,64 @@ impl Vault {
     /// # Errors
     /// As [`get`](Self::get).
     pub async fn head(&self, path: impl AsRef<str>) -> Result<ObjectInfo> {
-        match self.head_once(path.as_ref()).await {
-            Err(Error::Conflict { .. }) => self.head_once(path.as_ref()).await,
-            other => other,
+        let (info, _) = self
+            .head_opts(path.as_ref(), &GetOptions::default())
+            .await?;
+        Ok(info)
+    }
+
+    pub(crate) async fn head_opts(
+        &self,
+        text: &str,
+        options: &GetOptions,
+    ) -> Result<(ObjectInfo, Extensions)> {
+        let mut tries = Tries::cold(self, text, options);
+        loop {
+            match self.head_once(text, options).await {
+                Err(error) if tries.again(&error) => {}
+                other => return other,
+            }
         }
     }
 
-    async fn head_once(&self, text: &str) -> Result<ObjectInfo> {
-        let found = Found::open(self, text, 0).await?;
+    async fn head_once(
+        &self,
+        text: &str,
+        options: &GetOptions,
+    ) -> Result<(ObjectInfo, Extensions)> {
+        let found = Found::open_with(self, text, 0, options).await?;
         let length = found.content_length(self).await?;
-        found.info(self, length)
+        Ok((found.info(self, length)?, found.extensions()))
     }
 
     /// The header of an object, checked.
     pub(crate) async fn header_of(&self, text: &str) -> Result<Box<[u8; HEADER_LENGTH]>> {
-        Ok(Box::new(Found::open(self, text, 0).await?.header))
+        Ok(Box::new(Found::open(self, text, 0).await?.head.header))
     }
 
-    /// A read of several requests runs again, once, if the object was replaced
-    /// between two of them.
-    async fn read(&self, text: &str, range: Option<GetRange>) -> Result<Object> {
-        if let Some(GetRange::Bounded(range)) = &range {
+    /// Reads under conditions, which are the store's to check in its first answer.
+    pub(crate) async fn read(&self, text: &str, options: GetOptions) -> Result<Object> {
+        if let Some(GetRange::Bounded(range)) = &options.range {
             not_empty(range)?;
         }
-        match self.read_once(text, range.as_ref()).await {
-            Err(Error::Conflict { .. }) => self.read_once(text, range.as_ref()).await,
-            other => other,
+        let mut tries = Tries::new(self, text, &options);
+        loop {
+            let known = tries.next();
+            match self.read_once(text, &options, known).await {
+                Err(error) if tries.again(&error) => {}
+                other => return other,
+            }
         }
     }
 
-    async fn read_once(&self, text: &str, range: Option<&GetRange>) -> Result<Object> {
-        let Some(range) = range else {
-            return self.read_whole(text).await;
+    async fn read_once(
+        &self,
+        text: &str,
+        options: &GetOptions,
+        known: Option<Arc<Head>>,
+    ) -> Result<Object> {
+        let Some(range) = &options.range else {
+            return self.read_whole(text, options).await;
         };
         let near = match range {
             GetRange::Bounded(range) if range.end <= NEAR => {
@@ -223,99 +293,96 @@ impl Vault {
             }
             _ => 0,
         };
-        let found = Found::open(self, text, near).await?;
+        let is_known = known.is_some();
+        let found = match known {
+            Some(head) => Found::known(self, text, head, options).await?,
+            None => Found::open_with(self, text, near, options).await?,
+        };
         let length = found.content_length(self).await?;
         let range = resolve(range, length, &found, self).await?;
         let info = found.info(self, length)?;
-        let stream = found
+        let mut stream = found
             .stream(self, range.clone(), range.end == length)
             .await?;
+        // Whether the object is still the one that is known shows in its first chunk.
+        if is_known && range.end - range.start <= (UNIT_CHUNKS - 1) * CHUNK_LENGTH as u64 {
+            let bytes = collect(stream).await?;
+            stream = futures_util::stream::once(std::future::ready(Ok(bytes))).boxed();
+        }
         Ok(Object {
             info,
             range,
             stream,
+            extensions: found.extensions(),
         })
     }
 
-    async fn read_whole(&self, text: &str) -> Result<Object> {
+    async fn read_whole(&self, text: &str, options: &GetOptions) -> Result<Object> {
         let control = self.control()?;
         let place = control.locate(text)?.stored(text)?;
-        let body = self.backend().open(&place, text, None, None).await?;
-        let (meta, attributes) = (body.meta.clone(), body.attributes.clone());
-        let suite = control.suite();
-        let layout = Layout::of_stored(suite, meta.size).map_err(|e| Error::core(e, text))?;
-        let mut source = body.source();
-        let mut near = None;
-        let at_once = match (&source, suite) {
+        let body = self
+            .backend()
+            .open(&place, text, None, options.clone())
+            .await?;
+        let (mut answer, mut source) = Answer::of(&control, place, text, body)?;
+        let size = answer.meta.size;
+        let at_once = match (&source, control.suite()) {
             // A small file is read in one go.
             (Source::File(_), Suite::V1) => (HEADER_LENGTH + INLINE) as u64,
             (Source::Stream(_), Suite::V1) => 0,
             // Its end comes before its beginning.
             _ => SIGNED_AT_ONCE,
         };
-        if meta.size <= at_once {
-            let mut all = vec![0; usize::try_from(meta.size).unwrap_or(0)];
+        if size <= at_once {
+            let mut all = vec![0; usize::try_from(size).unwrap_or(0)];
             read_source(&mut source, &mut all, 0, text).await?;
             if let Source::Stream(reader) = &mut source {
                 reader.end(text).await?;
             }
             let all = Bytes::from(all);
-            near = Some(all.slice(HEADER_LENGTH..));
+            answer.near = Some(all.slice(HEADER_LENGTH..));
             source = Source::Stream(BodyReader::of(all));
         }
         let mut header = [0; HEADER_LENGTH];
         read_source(&mut source, &mut header, 0, text).await?;
-        let opener = self.opener(&control, &header, text).await?;
-        let mut found = Found {
-            text: text.to_owned(),
-            place,
-            meta,
-            attributes,
-            header,
-            opener: Arc::new(opener),
-            layout,
-            tail: None,
-            filler: OnceLock::new(),
-            near,
-        };
-        found.verify(self).await?;
+        let found = Found::check(self, &control, text, answer, header, options).await?;
         let length = found.content_length(self).await?;
         let info = found.info(self, length)?;
         // Its last chunk is in the first unit, and nothing of that is given out before.
-        if layout.plaintext_length() >= UNIT_CHUNKS * CHUNK_LENGTH as u64 {
+        if found.padded() >= UNIT_CHUNKS * CHUNK_LENGTH as u64 {
             match &source {
-                Source::File(file) => found.check_end(Source::File(Arc::clone(file))).await?,
+                Source::File(file) => {
+                    found
+                        .check_end(self, Source::File(Arc::clone(file)))
+                        .await?
+                }
                 Source::Stream(_) => found.read_end(self).await?,
             }
         }
-        let stream = found.units(source, 0..layout.chunks(), Span::Whole, 0..length);
+        let stream = found.units(self, source, 0..found.chunks(), Span::Whole, 0..length);
         Ok(Object {
             info,
             range: 0..length,
             stream,
+            extensions: found.extensions(),
         })
     }
 
     /// Checks a header, reading the ledger again if its writer knew more of it.
     async fn opener(
         &self,
-        control: &Control,
+        control: &Arc<Control>,
         header: &[u8; HEADER_LENGTH],
         text: &str,
-    ) -> Result<Opener> {
-        let check = |control: &Control| {
+    ) -> Result<(Opener, Arc<Control>)> {
+        let check = |control: &Arc<Control>| {
             let Located { tree, path } = control.locate(text)?;
-            Ok::<_, Error>(Opener::new(
-                header,
-                &self.id(),
-                control.suite(),
-                tree,
-                &path,
-            ))
+            let opener = Opener::new(header, &self.id(), control.suite(), tree, &path);
+            Ok::<_, Error>(opener.map(|opener| (opener, Arc::clone(control))))
         };
         match check(control)? {
-            Err(kluis_crypto::Error::Stale(_)) => check(&*self.refresh().await?)?,
-            Ok(opener) if opener.may_be_by_a_newer_writer() => check(&*self.refresh().await?)?,
+            Err(kluis_crypto::Error::Stale(_)) => check(&self.refresh().await?)?,
+            Ok((opener, _)) if opener.may_be_by_a_newer_writer() => check(&self.refresh().await?)?,
             other => other,
         }
         .map_err(|error| match error {
@@ -328,130 +395,355 @@ impl Vault {
     }
 }
 
-/// An object whose header was checked.
-pub(crate) struct Found {
-    text: String,
+/// How often a read is begun: by a header that is known, then without it, and then once
+/// more if the object was replaced between two requests.
+struct Tries<'a> {
+    vault: &'a Vault,
+    text: &'a str,
+    known: Option<Arc<Head>>,
+    by_known: bool,
+    left: u8,
+}
+
+impl<'a> Tries<'a> {
+    fn new(vault: &'a Vault, text: &'a str, options: &GetOptions) -> Self {
+        let known = vault.heads().get(text).filter(|head| head.serves(options));
+        Self {
+            known,
+            ..Self::cold(vault, text, options)
+        }
+    }
+
+    fn cold(vault: &'a Vault, text: &'a str, options: &GetOptions) -> Self {
+        // What the caller's own conditions refuse stays refused.
+        let is_bound = options.if_match.is_some() || options.if_unmodified_since.is_some();
+        Self {
+            vault,
+            text,
+            known: None,
+            by_known: false,
+            left: if is_bound { 0 } else { 1 },
+        }
+    }
+
+    fn next(&mut self) -> Option<Arc<Head>> {
+        let known = self.known.take();
+        self.by_known = known.is_some();
+        known
+    }
+
+    /// Whether to begin again after this error.
+    fn again(&mut self, error: &Error) -> bool {
+        if self.by_known {
+            // The object may be another one by now, or the store has lied before.
+            self.vault.heads().forget(self.text);
+            return matches!(
+                error,
+                Error::Conflict { .. } | Error::Tampered { .. } | Error::InvalidInput { .. }
+            );
+        }
+        let again = self.left > 0 && matches!(error, Error::Conflict { .. });
+        self.left -= u8::from(again);
+        again
+    }
+}
+
+/// The header of one write of an object, checked, and what became known of its end.
+#[derive(Debug)]
+pub(crate) struct Head {
     place: Path,
+    /// Of the stored object, by the store's word.
     meta: ObjectMeta,
-    attributes: Attributes,
+    /// Sealed attributes in the store's own metadata.
+    outside: Option<Vec<u8>>,
     header: [u8; HEADER_LENGTH],
     opener: Arc<Opener>,
+    /// What the vault knew when it was checked.
+    control: Weak<Control>,
     /// By the store's word until the end was read, or the signature verified.
     layout: Layout,
     /// The end of a signed object.
-    tail: Option<Arc<Tail>>,
-    /// What has to be zeros between the content and the end.
-    filler: OnceLock<Range<u64>>,
+    tail: OnceLock<Arc<Tail>>,
+    /// The length of the content, and what has to be zeros between it and the end.
+    length: OnceLock<(u64, Range<u64>)>,
+    /// The last chunk was authentic, and so is the length.
+    ended: OnceLock<()>,
+    in_a_file: bool,
+}
+
+impl Head {
+    /// What the store may claim of an object that is kept.
+    const MAX_CLAIMS: usize = 1 << 10;
+
+    /// Whether a read on these conditions can begin with the chunks. The data request
+    /// bears the e-tag of this header, and what the caller asks beside that.
+    fn serves(&self, options: &GetOptions) -> bool {
+        let own = |asked: &Option<String>| asked.is_none() || *asked == self.meta.e_tag;
+        options.version.is_none() && options.if_unmodified_since.is_none() && own(&options.if_match)
+    }
+
+    fn is_of(&self, control: &Arc<Control>) -> bool {
+        std::ptr::eq(self.control.as_ptr(), Arc::as_ptr(control))
+    }
+
+    /// The same under a newer state of the vault. What its end showed stays true.
+    fn checked_again(&self, place: Path, opener: Opener, control: &Arc<Control>) -> Self {
+        Self {
+            place,
+            meta: self.meta.clone(),
+            outside: self.outside.clone(),
+            header: self.header,
+            opener: Arc::new(opener),
+            control: Arc::downgrade(control),
+            layout: self.layout,
+            // Its writer may have lost the right to it.
+            tail: OnceLock::new(),
+            length: self.length.clone(),
+            ended: self.ended.clone(),
+            in_a_file: self.in_a_file,
+        }
+    }
+
+    /// Whether it can be kept: by its e-tag it is known again.
+    fn is_lasting(&self) -> bool {
+        let claims = [&self.meta.e_tag, &self.meta.version];
+        let claims = claims.into_iter().flatten().map(String::len).sum::<usize>();
+        self.meta.e_tag.is_some() && claims <= Self::MAX_CLAIMS
+    }
+}
+
+/// What a store answered first, nothing of it checked.
+struct Answer {
+    place: Path,
+    meta: ObjectMeta,
+    outside: Option<Vec<u8>>,
+    layout: Layout,
+    file: OnceLock<Arc<File>>,
+    extensions: Extensions,
     /// Stored bytes behind the header that came along with it.
     near: Option<Bytes>,
+}
+
+impl Answer {
+    fn of(control: &Control, place: Path, text: &str, body: Body) -> Result<(Self, Source)> {
+        let layout = Layout::of_stored(control.suite(), body.meta.size);
+        let (meta, extensions) = (body.meta.clone(), body.extensions.clone());
+        let outside = object::sealed_outside(&body.attributes);
+        let source = body.source();
+        let file = OnceLock::new();
+        if let Source::File(opened) = &source {
+            file.get_or_init(|| Arc::clone(opened));
+        }
+        let answer = Self {
+            place,
+            meta,
+            outside,
+            layout: layout.map_err(|e| Error::core(e, text))?,
+            file,
+            extensions,
+            near: None,
+        };
+        Ok((answer, source))
+    }
+}
+
+/// An object whose header was checked, for one read of it.
+pub(crate) struct Found {
+    text: String,
+    head: Arc<Head>,
+    near: Option<Bytes>,
+    file: OnceLock<Arc<File>>,
+    /// What the caller asks of every request, and of the first one.
+    options: GetOptions,
+    extensions: OnceLock<Extensions>,
 }
 
 impl Found {
     /// Fetches the header, and up to `near` stored bytes with it.
     pub(crate) async fn open(vault: &Vault, text: &str, near: u64) -> Result<Self> {
+        Self::open_with(vault, text, near, &GetOptions::default()).await
+    }
+
+    async fn open_with(vault: &Vault, text: &str, near: u64, options: &GetOptions) -> Result<Self> {
         let control = vault.control()?;
         let place = control.locate(text)?.stored(text)?;
-        let suite = control.suite();
-        let near = match suite {
+        let near = match control.suite() {
             Suite::V1 => near,
             _ => near.max(ONE_CHUNK),
         };
         let wanted = 0..near.max(HEADER_LENGTH as u64);
         let body = vault
             .backend()
-            .open(&place, text, Some(wanted), None)
+            .open(&place, text, Some(wanted), options.clone())
             .await?;
-        let (meta, attributes, got) = (
-            body.meta.clone(),
-            body.attributes.clone(),
-            body.range.clone(),
-        );
-        let layout = Layout::of_stored(suite, meta.size).map_err(|e| Error::core(e, text))?;
-        let mut source = body.source();
+        let got = body.range.clone();
+        let (mut answer, mut source) = Answer::of(&control, place, text, body)?;
         let mut header = [0; HEADER_LENGTH];
         read_source(&mut source, &mut header, 0, text).await?;
         let more = got
             .end
-            .min(meta.size)
+            .min(answer.meta.size)
             .saturating_sub(HEADER_LENGTH as u64)
             .min(near);
-        let near = match usize::try_from(more).unwrap_or(0) {
-            0 => None,
-            more => {
-                let mut bytes = vec![0; more];
-                read_source(&mut source, &mut bytes, HEADER_LENGTH as u64, text).await?;
-                Some(Bytes::from(bytes))
+        if let more @ 1.. = usize::try_from(more).unwrap_or(0) {
+            let mut bytes = vec![0; more];
+            read_source(&mut source, &mut bytes, HEADER_LENGTH as u64, text).await?;
+            answer.near = Some(Bytes::from(bytes));
+        }
+        Self::check(vault, &control, text, answer, header, options).await
+    }
+
+    /// Checks the header that came, and keeps it.
+    async fn check(
+        vault: &Vault,
+        control: &Arc<Control>,
+        text: &str,
+        answer: Answer,
+        header: [u8; HEADER_LENGTH],
+        options: &GetOptions,
+    ) -> Result<Self> {
+        let kept = vault.heads().get(text).filter(|head| {
+            head.header == header
+                && head.meta.e_tag == answer.meta.e_tag
+                && head.meta.version == answer.meta.version
+                && head.outside == answer.outside
+                && head.is_of(control)
+        });
+        let (meta, layout) = (answer.meta, answer.layout);
+        let head = match kept {
+            Some(head) if head.meta.size == meta.size => head,
+            // A length that was authentic for this very write.
+            Some(head) if head.ended.get().is_some() => return Err(Error::tampered(text)),
+            _ => {
+                let (opener, control) = vault.opener(control, &header, text).await?;
+                Arc::new(Head {
+                    place: answer.place,
+                    meta,
+                    outside: answer.outside,
+                    header,
+                    opener: Arc::new(opener),
+                    control: Arc::downgrade(&control),
+                    layout,
+                    tail: OnceLock::new(),
+                    length: OnceLock::new(),
+                    ended: OnceLock::new(),
+                    in_a_file: answer.file.get().is_some(),
+                })
             }
         };
-        let opener = Arc::new(vault.opener(&control, &header, text).await?);
-        let mut found = Self {
+        let found = Self {
             text: text.to_owned(),
-            place,
-            meta,
-            attributes,
-            header,
-            opener,
-            layout,
-            tail: None,
-            filler: OnceLock::new(),
-            near,
+            head,
+            near: answer.near,
+            file: answer.file,
+            options: after_the_first(options),
+            extensions: OnceLock::from(answer.extensions),
+        };
+        found.verify(vault).await?;
+        if found.head.is_lasting() {
+            let head = Arc::clone(&found.head);
+            vault.heads().keep(text, head, || vault.control().is_ok());
+        }
+        Ok(found)
+    }
+
+    /// An object whose header is known from before, by what the vault knows now.
+    async fn known(
+        vault: &Vault,
+        text: &str,
+        head: Arc<Head>,
+        options: &GetOptions,
+    ) -> Result<Self> {
+        let control = vault.control()?;
+        // It may not be had any more, or not be there any more.
+        let place = control.locate(text)?.stored(text)?;
+        let head = if head.is_of(&control) && head.place == place {
+            head
+        } else {
+            let (opener, control) = vault.opener(&control, &head.header, text).await?;
+            let again = Arc::new(head.checked_again(place, opener, &control));
+            vault
+                .heads()
+                .keep(text, Arc::clone(&again), || vault.control().is_ok());
+            again
+        };
+        let found = Self {
+            text: text.to_owned(),
+            head,
+            near: None,
+            file: OnceLock::new(),
+            options: options.clone(),
+            extensions: OnceLock::new(),
         };
         found.verify(vault).await?;
         Ok(found)
     }
 
+    /// What the store's client said beside its first answer.
+    fn extensions(&self) -> Extensions {
+        self.extensions.get().cloned().unwrap_or_default()
+    }
+
     /// Finds out who wrote a signed object, before anything of it counts.
-    async fn verify(&mut self, vault: &Vault) -> Result<()> {
-        if !self.opener.is_signed() {
+    async fn verify(&self, vault: &Vault) -> Result<()> {
+        if !self.head.opener.is_signed() || self.tail().is_some() {
             return Ok(());
         }
         let key = self.key();
-        let place = self.layout.tail();
+        let place = self.head.layout.tail();
         let here = self.near.as_ref().map_or(0, Bytes::len) + HEADER_LENGTH;
         let known = vault.tails().get(&key);
         if let Some((layout, tail)) = &known
             && place.end > here as u64
         {
-            if *layout != self.layout {
+            if *layout != self.head.layout {
                 return Err(Error::tampered(&self.text));
             }
-            self.tail = Some(Arc::clone(tail));
+            self.head.tail.get_or_init(|| Arc::clone(tail));
             return Ok(());
         }
         let end = self.part(vault, place).await?;
         if let Some((_, tail)) = known
             && tail.as_bytes() == end
         {
-            self.tail = Some(tail);
+            self.head.tail.get_or_init(|| tail);
             return Ok(());
         }
         let tail = self
+            .head
             .opener
-            .tail(self.place.as_ref(), &self.layout, &end)
+            .tail(self.head.place.as_ref(), &self.head.layout, &end)
             .map_err(|e| Error::core(e, &self.text))?;
         let tail = Arc::new(tail);
-        vault.tails().keep(key, self.layout, Arc::clone(&tail));
-        self.tail = Some(tail);
+        vault.tails().keep(key, self.head.layout, Arc::clone(&tail));
+        self.head.tail.get_or_init(|| tail);
         Ok(())
+    }
+
+    fn tail(&self) -> Option<&Arc<Tail>> {
+        self.head.tail.get()
     }
 
     /// Names this write of the object.
     fn key(&self) -> TailKey {
-        (*self.opener.header_hash(), self.place.clone())
+        (*self.head.opener.header_hash(), self.head.place.clone())
     }
 
     /// Number of chunks, by the store's word.
     fn chunks(&self) -> u64 {
-        self.layout.chunks()
+        self.head.layout.chunks()
     }
 
     fn padded(&self) -> u64 {
-        self.layout.plaintext_length()
+        self.head.layout.plaintext_length()
     }
 
     /// The length of the content.
     pub(crate) async fn content_length(&self, vault: &Vault) -> Result<u64> {
-        let tail = if self.opener.needs_tail() {
+        if let Some((length, _)) = self.head.length.get() {
+            return Ok(*length);
+        }
+        let tail = if self.head.opener.needs_tail() {
             let start = self
                 .padded()
                 .checked_sub(8)
@@ -462,31 +754,40 @@ impl Found {
             None
         };
         let length = self
+            .head
             .opener
             .true_length(self.padded(), tail)
             .map_err(|e| Error::core(e, &self.text))?;
         let tail = if tail.is_some() { 8 } else { 0 };
-        self.filler.get_or_init(|| length..self.padded() - tail);
-        Ok(length)
+        let filler = length..self.padded() - tail;
+        Ok(self.head.length.get_or_init(|| (length, filler)).0)
+    }
+
+    fn filler(&self) -> Range<u64> {
+        self.head
+            .length
+            .get()
+            .map_or(0..0, |(_, filler)| filler.clone())
     }
 
     pub(crate) fn info(&self, vault: &Vault, length: u64) -> Result<ObjectInfo> {
         let metadata = self
+            .head
             .opener
-            .metadata(object::sealed_outside(&self.attributes).as_deref())
+            .metadata(self.head.outside.as_deref())
             .map_err(|e| Error::core(e, &self.text))?;
         let location =
             Path::parse(&self.text).map_err(|error| Error::invalid(error.to_string()))?;
         let meta = ObjectMeta {
             location,
             size: length,
-            ..self.meta.clone()
+            ..self.head.meta.clone()
         };
-        let writer = match &self.tail {
+        let writer = match self.tail() {
             Some(tail) => Some(vault.control()?.writer(&tail.writer())),
             None => None,
         };
-        let (size, opener) = (self.meta.size, &self.opener);
+        let (size, opener) = (self.head.meta.size, &self.head.opener);
         Ok(object::info(meta, size, opener, metadata, writer))
     }
 
@@ -499,19 +800,34 @@ impl Found {
                 return Ok(Source::Stream(BodyReader::of(near.slice(start..end))));
             }
         }
+        if let Some(file) = self.file.get() {
+            return Ok(Source::File(Arc::clone(file)));
+        }
+        let is_first = self.extensions.get().is_none();
+        let e_tag = &self.head.meta.e_tag;
+        let options = GetOptions {
+            if_match: e_tag.clone(),
+            ..self.options.clone()
+        };
         let body = vault
             .backend()
-            .open(
-                &self.place,
-                &self.text,
-                Some(bytes.clone()),
-                self.meta.e_tag.clone(),
-            )
+            .open(&self.head.place, &self.text, Some(bytes.clone()), options)
             .await?;
-        if body.range != bytes || body.meta.size != self.meta.size {
+        // A store without conditions answers with whatever is there now.
+        if is_first && body.meta.e_tag != *e_tag {
+            return Err(Error::Conflict {
+                what: self.text.clone(),
+            });
+        }
+        if body.range != bytes || body.meta.size != self.head.meta.size {
             return Err(Error::tampered(&self.text));
         }
-        Ok(body.source())
+        self.extensions.get_or_init(|| body.extensions.clone());
+        let source = body.source();
+        if let Source::File(file) = &source {
+            self.file.get_or_init(|| Arc::clone(file));
+        }
+        Ok(source)
     }
 
     /// Hashes, in memory.
@@ -532,26 +848,29 @@ impl Found {
     /// Authenticates the last chunk, and with it the length, which in a signed object
     /// is signed.
     pub(crate) async fn read_end(&self, vault: &Vault) -> Result<()> {
-        if self.tail.is_some() {
+        if self.has_end() {
             return Ok(());
         }
-        let last = self.layout.chunk(self.chunks() - 1);
+        let last = self.head.layout.chunk(self.chunks() - 1);
         let source = self.source(vault, last).await?;
-        self.check_end(source).await
+        self.check_end(vault, source).await
     }
 
-    async fn check_end(&self, source: Source) -> Result<()> {
-        if self.tail.is_some() {
+    /// Whether the length is known to be true.
+    fn has_end(&self) -> bool {
+        self.tail().is_some() || self.head.ended.get().is_some()
+    }
+
+    async fn check_end(&self, vault: &Vault, source: Source) -> Result<()> {
+        if self.has_end() {
             return Ok(());
         }
         let last = self.chunks() - 1;
-        let all = self.units(
-            source,
-            last..last + 1,
-            Span::Whole,
-            last * CHUNK_LENGTH as u64..self.padded(),
-        );
-        all.try_for_each(|_| std::future::ready(Ok(()))).await
+        let end = last * CHUNK_LENGTH as u64..self.padded();
+        let all = self.units(vault, source, last..last + 1, Span::Whole, end);
+        all.try_for_each(|_| std::future::ready(Ok(()))).await?;
+        self.head.ended.get_or_init(|| ());
+        Ok(())
     }
 
     async fn fetch(
@@ -586,7 +905,7 @@ impl Found {
             true => first,
             false => range.end.div_ceil(CHUNK_LENGTH as u64),
         };
-        if self.tail.is_none() && (end || range.end >= self.padded()) {
+        if !self.has_end() && (end || range.end >= self.padded()) {
             // In one request where the last chunk is near and all of it one unit.
             let chunks = self.chunks();
             if !range.is_empty() && chunks - behind <= GAP_CHUNKS && chunks - first < UNIT_CHUNKS {
@@ -598,26 +917,26 @@ impl Found {
         if range.is_empty() {
             return Ok(futures_util::stream::empty().boxed());
         }
-        let Some(tail) = &self.tail else {
-            let bytes = self.layout.chunk(first).start..self.layout.chunk(behind - 1).end;
+        let Some(tail) = self.tail() else {
+            let bytes = self.head.layout.chunk(first).start..self.head.layout.chunk(behind - 1).end;
             let source = self.source(vault, bytes).await?;
-            return Ok(self.units(source, first..behind, Span::Chunks, range));
+            return Ok(self.units(vault, source, first..behind, Span::Chunks, range));
         };
         // The hashes of the last group come along where they are near.
         let last = (behind - 1) / GROUP_CHUNKS;
         let known = vault.tails().leaves(&self.key(), last);
         let group_end = self.chunks().min((last + 1) * GROUP_CHUNKS);
         if known.is_none() && group_end - behind <= GAP_CHUNKS {
-            let bytes = self.layout.chunk(first).start..self.layout.leaves(last).end;
+            let bytes = self.head.layout.chunk(first).start..self.head.layout.leaves(last).end;
             let source = self.source(vault, bytes).await?;
-            return Ok(self.units(source, first..group_end, Span::Groups(behind), range));
+            return Ok(self.units(vault, source, first..group_end, Span::Groups(behind), range));
         }
-        let bytes = self.layout.chunk(first).start..self.layout.chunk(behind - 1).end;
+        let bytes = self.head.layout.chunk(first).start..self.head.layout.chunk(behind - 1).end;
         let source = self.source(vault, bytes);
         let (source, leaves) = match known {
             Some(leaves) => (source.await?, leaves),
             None => {
-                let place = self.layout.leaves(last);
+                let place = self.head.layout.leaves(last);
                 let (source, leaves) = futures_util::try_join!(source, self.part(vault, place))?;
                 tail.check(last, &leaves)
                     .map_err(|e| Error::core(e, &self.text))?;
@@ -627,12 +946,13 @@ impl Found {
             }
         };
         let span = Span::And(last, leaves);
-        Ok(self.units(source, first..behind, span, range))
+        Ok(self.units(vault, source, first..behind, span, range))
     }
 
     /// Opens chunks unit by unit on all cores, and cuts `range` out of them.
     fn units(
         &self,
+        vault: &Vault,
         source: Source,
         chunks: Range<u64>,
         span: Span,
@@ -643,19 +963,19 @@ impl Found {
             Pool::new(usize::try_from((unit * chunk as u64).min(all)).unwrap_or(chunk))
         };
         let state = Reading {
-            opener: Arc::clone(&self.opener),
+            opener: Arc::clone(&self.head.opener),
             text: Arc::from(self.text.as_str()),
-            sealed: pool(SEALED_CHUNK_LENGTH, self.meta.size),
+            sealed: pool(SEALED_CHUNK_LENGTH, self.head.meta.size),
             plain: pool(CHUNK_LENGTH, self.padded()),
             // A file is read by whoever opens, at any offset.
             source,
             next: chunks.start,
             chunks: chunks.end,
-            layout: self.layout,
-            tail: self.tail.clone(),
+            layout: self.head.layout,
+            tail: self.tail().cloned(),
             span,
             ready: VecDeque::new(),
-            filler: self.filler.get().cloned().unwrap_or(0..0),
+            filler: self.filler(),
         };
         let units = futures_util::stream::try_unfold(state, async |mut reading| {
             Ok::<_, Error>(reading.next().await?.map(|work| (work, reading)))
@@ -666,9 +986,12 @@ impl Found {
             // Within the piece, which is in memory.
             text.slice((from - at) as usize..(to - at) as usize)
         };
+        let (vault, text) = (vault.clone(), self.text.clone());
         units
             .try_buffered(cores() + 1)
             .map_ok(cut)
+            // What does not fit to its header is not asked for by it again.
+            .inspect_err(move |_| vault.heads().forget(&text))
             .try_filter(|piece| std::future::ready(!piece.is_empty()))
             .boxed()
     }
@@ -891,6 +1214,16 @@ async fn read_source(source: &mut Source, out: &mut [u8], offset: u64, what: &st
     }
 }
 
+/// What is asked of the requests behind the first: the conditions of the caller were
+/// checked by that one, and the others bear its e-tag.
+fn after_the_first(options: &GetOptions) -> GetOptions {
+    GetOptions {
+        version: options.version.clone(),
+        extensions: options.extensions.clone(),
+        ..Default::default()
+    }
+}
+
 /// Refuses a range that is none before any request.
 fn not_empty(range: &Range<u64>) -> Result<()> {
     if range.is_empty() {
@@ -931,13 +1264,13 @@ async fn resolve(
 }
 
 /// Ranges that lie near each other become one, so that no chunk is fetched twice.
-fn group(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+fn group(ranges: &[Range<u64>], gap: u64) -> Vec<Range<u64>> {
     let mut sorted: Vec<_> = ranges.to_vec();
     sorted.sort_unstable_by_key(|range| range.start);
     let mut groups: Vec<Range<u64>> = Vec::new();
     for range in sorted {
         match groups.last_mut() {
-            Some(last) if range.start <= last.end + GAP_CHUNKS * CHUNK_LENGTH as u64 => {
+            Some(last) if range.start <= last.end.saturating_add(gap) => {
                 last.end = last.end.max(range.end);
             }
             _ => groups.push(range),
@@ -950,154 +1283,4 @@ fn group(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
 fn stored_length(layout: &Layout, chunks: &Range<u64>) -> usize {
     let end = layout.chunk(chunks.end - 1).end;
     usize::try_from(end - layout.chunk(chunks.start).start).unwrap_or(usize::MAX)
-}
-
-/// Ends of signed objects, and hashes of their chunks, so that they are asked for once:
-/// they are no secrets, and bound to the header that the signature is about.
-#[derive(Debug, Default)]
-pub(crate) struct Tails(Mutex<Kept>);
-
-/// The header's hash, and where the object lies.
-type TailKey = ([u8; 32], Path);
-
-#[derive(Debug, Default)]
-struct Kept {
-    objects: HashMap<TailKey, Signed>,
-    /// From the least recently used.
-    order: BTreeMap<u64, TailKey>,
-    clock: u64,
-    size: usize,
-}
-
-#[derive(Debug)]
-struct Signed {
-    used: u64,
-    layout: Layout,
-    tail: Arc<Tail>,
-    /// By their groups, each checked against the tail.
-    leaves: BTreeMap<u64, Bytes>,
-    size: usize,
-}
-
-impl Tails {
-    /// Bytes of them, of one object a quarter of it.
-    const MAX: usize = 8 << 20;
-    /// What an object or a group takes beside its hashes, about.
-    const EACH: usize = 512;
-
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn get(&self, key: &TailKey) -> Option<(Layout, Arc<Tail>)> {
-        let mut kept = self.kept();
-        let Kept {
-            objects,
-            order,
-            clock,
-            ..
-        } = &mut *kept;
-        let found = objects.get_mut(key)?;
-        *clock += 1;
-        order.remove(&found.used);
-        order.insert(*clock, key.clone());
-        found.used = *clock;
-        Some((found.layout, Arc::clone(&found.tail)))
-    }
-
-    fn keep(&self, key: TailKey, layout: Layout, tail: Arc<Tail>) {
-        let mut kept = self.kept();
-        let size = tail.size() + Self::EACH;
-        if size > Self::MAX / 4 || kept.objects.contains_key(&key) {
-            return;
-        }
-        kept.clock += 1;
-        let used = kept.clock;
-        kept.order.insert(used, key.clone());
-        let leaves = BTreeMap::new();
-        let object = Signed {
-            used,
-            layout,
-            tail,
-            leaves,
-            size,
-        };
-        kept.objects.insert(key, object);
-        kept.grow(size);
-    }
-
-    /// The hashes of a group, if they are known.
-    fn leaves(&self, key: &TailKey, group: u64) -> Option<Bytes> {
-        self.kept().objects.get(key)?.leaves.get(&group).cloned()
-    }
-
-    fn keep_leaves(&self, key: &TailKey, group: u64, leaves: Bytes) {
-        let mut kept = self.kept();
-        let Some(object) = kept.objects.get_mut(key) else {
-            return;
-        };
-        let size = leaves.len() + Self::EACH;
-        if object.size + size <= Self::MAX / 4 && object.leaves.insert(group, leaves).is_none() {
-            object.size += size;
-            kept.grow(size);
-        }
-    }
-}
-
-impl Kept {
-    /// Forgets the least recently used for what has come.
-    fn grow(&mut self, size: usize) {
-        self.size += size;
-        while self.size > Tails::MAX
-            && let Some((_, oldest)) = self.order.pop_first()
-        {
-            let gone = self.objects.remove(&oldest);
-            self.size -= gone.map_or(0, |object| object.size);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn tail() -> Arc<Tail> {
-        let phrase = kluis_crypto::RecoveryPhrase::generate().unwrap();
-        let store = Arc::new(object_store::memory::InMemory::new());
-        let options = crate::VaultOptions::new().signed(true);
-        let vault = options.create(store, phrase).await.unwrap();
-        vault.put("x", "x").await.unwrap();
-        vault.get("x").await.unwrap();
-        let kept = vault.tails().kept();
-        Arc::clone(&kept.objects.values().next().unwrap().tail)
-    }
-
-    /// However many objects are read, and however large they are.
-    #[tokio::test]
-    async fn what_is_kept_of_signed_objects_is_bounded() {
-        let tails = Tails::default();
-        let layout = Layout::of_plaintext(Suite::V2, 1 << 30).unwrap();
-        let tail = tail().await;
-        let key = |n: u32| {
-            let mut hash = [0; 32];
-            hash[..4].copy_from_slice(&n.to_be_bytes());
-            (hash, Path::from("o/x"))
-        };
-        for n in 0..20_000 {
-            tails.keep(key(n), layout, Arc::clone(&tail));
-            tails.keep(key(n), layout, Arc::clone(&tail));
-            // The one that is always used stays.
-            assert!(tails.get(&key(0)).is_some(), "{n}");
-            for group in 0..if n % 5_000 == 0 { 1_000 } else { 1 } {
-                tails.keep_leaves(&key(n), group, vec![0; 8_192].into());
-            }
-            let kept = tails.kept();
-            let size: usize = kept.objects.values().map(|object| object.size).sum();
-            assert_eq!((kept.size, kept.order.len()), (size, kept.objects.len()));
-            assert!(size <= Tails::MAX);
-        }
-        assert!(tails.get(&key(1)).is_none());
-        assert!(tails.leaves(&key(0), 3).is_some());
-        assert!(tails.leaves(&key(0), 999).is_none(), "a quarter for one");
-    }
 }

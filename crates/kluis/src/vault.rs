@@ -1,9 +1,9 @@
 use crate::access::{Access, Control, Member};
 use crate::backend::Backend;
+use crate::cache::{Heads, Tails};
 use crate::clock::{Versions, from_micros, now};
 use crate::control::{self, Chain, ChainNames, FetchedLedger, Found, HEADER};
 use crate::device::{self, Device, DeviceState, blocking};
-use crate::read::Tails;
 use crate::{Address, Error, LedgerPin, Result, sharing};
 
 use kluis_crypto::{
@@ -45,7 +45,17 @@ pub struct VaultOptions {
     pin: Option<LedgerPin>,
     pub(crate) device: Option<Device>,
     staleness: Staleness,
+    header_cache: HeaderCache,
     pub(crate) ended: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct HeaderCache(usize);
+
+impl Default for HeaderCache {
+    fn default() -> Self {
+        Self(1_024)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -141,6 +151,21 @@ impl VaultOptions {
     #[must_use]
     pub fn staleness(mut self, bound: Duration) -> Self {
         self.staleness = Staleness(bound);
+        self
+    }
+
+    /// How many headers of objects are kept, of those that were read last, 1,024 unless
+    /// told: by one of them a range is read in one request in place of two. Each takes
+    /// about 1 KiB, and holds the keys of its object until the vault is locked or dropped.
+    /// With 0 each read asks for the header anew.
+    ///
+    /// # Security
+    /// A header serves as long as the store says that its object has the e-tag that it
+    /// had; what it leads to is authenticated like everything else. What the owner decides
+    /// counts for it as soon as this vault knows.
+    #[must_use]
+    pub fn header_cache(mut self, headers: usize) -> Self {
+        self.header_cache = HeaderCache(headers);
         self
     }
 
@@ -421,6 +446,7 @@ struct Inner {
     attempted: Mutex<Option<SlotId>>,
     versions: Versions,
     tails: Tails,
+    heads: Heads,
 }
 
 impl Vault {
@@ -460,6 +486,7 @@ impl Vault {
         if let Some(device) = &options.device {
             device.save(control.header()?, control.head()).await?;
         }
+        let heads = Heads::new(options.header_cache.0);
         Ok(Self(Arc::new(Inner {
             store,
             options,
@@ -471,6 +498,7 @@ impl Vault {
             attempted: Mutex::new(None),
             versions: Versions::default(),
             tails: Tails::default(),
+            heads,
         })))
     }
 
@@ -503,6 +531,7 @@ impl Vault {
             .control
             .write()
             .unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.heads.clear();
     }
 
     /// One change of what the owner decides at a time.
@@ -525,6 +554,10 @@ impl Vault {
     /// `AccessDenied` if the vault is locked.
     pub fn is_signed(&self) -> Result<bool> {
         Ok(self.control()?.suite() == Suite::V2)
+    }
+
+    pub(crate) fn heads(&self) -> &Heads {
+        &self.0.heads
     }
 
     pub(crate) fn tails(&self) -> &Tails {

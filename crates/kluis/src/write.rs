@@ -16,7 +16,8 @@ use kluis_crypto::{
 };
 use object_store::path::Path;
 use object_store::{
-    Attributes, MultipartUpload, PutMode, PutMultipartOptions, PutPayload, PutResult,
+    Attributes, Extensions, GetOptions, MultipartUpload, PutMode, PutMultipartOptions, PutPayload,
+    PutResult,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
@@ -73,7 +74,17 @@ impl Vault {
         data: impl Into<PutPayload>,
         options: PutOptions,
     ) -> Result<PutResult> {
-        let data = data.into();
+        self.put_payload(path.as_ref(), data.into(), options, Extensions::new())
+            .await
+    }
+
+    pub(crate) async fn put_payload(
+        &self,
+        text: &str,
+        data: PutPayload,
+        options: PutOptions,
+        extensions: Extensions,
+    ) -> Result<PutResult> {
         let options = PutOptions {
             size_hint: Some(data.content_length() as u64),
             ..options
@@ -88,7 +99,7 @@ impl Vault {
         } else {
             Content::Reader(Box::new(reader))
         };
-        self.write(path.as_ref(), content, options, None).await
+        self.write(text, content, options, None, extensions).await
     }
 
     /// Writes an object from a stream of any length in bounded memory. Nothing is
@@ -103,13 +114,22 @@ impl Vault {
         stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         options: PutOptions,
     ) -> Result<PutResult> {
-        self.write(
-            path.as_ref(),
-            Content::Stream(stream.boxed()),
-            options,
-            Some(MAX_CONDITIONAL_STREAM as u64),
-        )
-        .await
+        let stream = stream.boxed();
+        self.put_pieces(path.as_ref(), stream, options, Extensions::new())
+            .await
+    }
+
+    pub(crate) async fn put_pieces(
+        &self,
+        text: &str,
+        stream: BoxStream<'static, io::Result<Bytes>>,
+        options: PutOptions,
+        extensions: Extensions,
+    ) -> Result<PutResult> {
+        let max_conditional = Some(MAX_CONDITIONAL_STREAM as u64);
+        let content = Content::Stream(stream);
+        self.write(text, content, options, max_conditional, extensions)
+            .await
     }
 
     /// As [`put_stream`](Self::put_stream) from a blocking reader, such as a file.
@@ -129,6 +149,7 @@ impl Vault {
             Content::Reader(Box::new(reader)),
             options,
             Some(MAX_CONDITIONAL_STREAM as u64),
+            Extensions::new(),
         )
         .await
     }
@@ -139,6 +160,7 @@ impl Vault {
         content: Content,
         options: PutOptions,
         max_conditional: Option<u64>,
+        extensions: Extensions,
     ) -> Result<PutResult> {
         // What is no path is refused before any request.
         self.control()?.locate_to_write(text)?;
@@ -172,7 +194,8 @@ impl Vault {
             store: self.backend(),
             place: stored(&place.path),
             what: text,
-            attributes: object::outside(sealer.attributes_outside()),
+            attributes: object::outside(sealer.attributes_outside(), &options.attributes),
+            extensions,
             mode: options.mode,
             max_conditional: match max_conditional {
                 Some(content) if padded => sealed_length(content + content / 8 + 8),
@@ -186,7 +209,9 @@ impl Vault {
         let header = Bytes::copy_from_slice(&sealed);
         let units = units(content, &sealer, length);
         let units = with_trailer(units, sealer, place.path.clone());
-        let done = write.run(header, units).await?;
+        let done = write.run(header, units).await;
+        self.heads().forget(text);
+        let done = done?;
         // What took long ends under keys that may have been closed meanwhile. It is not
         // acknowledged then: they may be refused before long.
         if begun.elapsed() > self.staleness().max(LONG) {
@@ -211,11 +236,18 @@ impl Vault {
     /// # Errors
     /// `NotFound`; otherwise those of reading and writing.
     pub async fn copy(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<()> {
+        self.copy_as(from.as_ref(), to.as_ref(), PutMode::Overwrite)
+            .await
+    }
+
+    pub(crate) async fn copy_as(&self, from: &str, to: &str, mode: PutMode) -> Result<()> {
         // A target that cannot be is refused before anything is read.
-        let to = to.as_ref();
         self.control()?.locate_to_write(to)?.store_path(to)?;
         let object = self.get(from).await?;
-        let options = object::options_of(object.info());
+        let options = PutOptions {
+            mode,
+            ..object::options_of(object.info())
+        };
         let stream = object
             .into_stream()
             .map(|piece| piece.map_err(io::Error::other));
@@ -231,11 +263,15 @@ impl Vault {
     /// # Errors
     /// As [`copy`](Self::copy).
     pub async fn rename(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<()> {
-        let (from, to) = (from.as_ref(), to.as_ref());
-        if from == to {
+        self.rename_as(from.as_ref(), to.as_ref(), PutMode::Overwrite)
+            .await
+    }
+
+    pub(crate) async fn rename_as(&self, from: &str, to: &str, mode: PutMode) -> Result<()> {
+        if from == to && mode == PutMode::Overwrite {
             return self.head(from).await.map(drop);
         }
-        self.copy(from, to).await?;
+        self.copy_as(from, to, mode).await?;
         self.delete(from).await
     }
 }
@@ -255,9 +291,9 @@ pub(crate) fn from_inside(error: Error) -> Error {
 async fn write_long_names(store: &Backend, place: &StoredPath, what: &str) -> Result<()> {
     for (path, record) in &place.long_names {
         let (path, name) = (stored(path), path);
-        let put = |mode| {
+        let put = |mode: PutMode| {
             let payload = Bytes::copy_from_slice(record).into();
-            store.put(&path, what, payload, mode, Attributes::new())
+            store.put(&path, what, payload, mode.into())
         };
         match put(PutMode::Create).await {
             Ok(_) => continue,
@@ -673,6 +709,7 @@ struct Write<'a> {
     place: Path,
     what: &'a str,
     attributes: Attributes,
+    extensions: Extensions,
     mode: PutMode,
     /// Sealed bytes of the longest content that may be written with a condition.
     max_conditional: u64,
@@ -690,6 +727,10 @@ impl Write<'_> {
         let mut queue = Queue::default();
         queue.push(header);
         let conditional = self.mode != PutMode::Overwrite;
+        // Whether the store takes attributes is seen before the content is asked for.
+        if self.length.is_none() && !conditional && !self.attributes.is_empty() {
+            return self.in_parts(queue, units).await;
+        }
         while let Some(unit) = units.next().await {
             queue.push(unit?);
             if conditional && queue.length as u64 > self.max_conditional {
@@ -710,10 +751,15 @@ impl Write<'_> {
             // To copy it takes less time than a second call of the system.
             payload = Bytes::from(payload).into();
         }
-        let (mode, attributes) = (self.mode.clone(), self.attributes.clone());
+        let options = object_store::PutOptions {
+            mode: self.mode.clone(),
+            attributes: self.attributes.clone(),
+            extensions: self.extensions.clone(),
+            ..Default::default()
+        };
         match self
             .store
-            .put(&self.place, self.what, payload, mode, attributes)
+            .put(&self.place, self.what, payload, options)
             .await
         {
             Err(error @ (Error::AlreadyExists { .. } | Error::Conflict { .. })) if conditional => {
@@ -745,7 +791,7 @@ impl Write<'_> {
         let range = 0..header.len() as u64;
         let body = self
             .store
-            .open(&self.place, self.what, Some(range), None)
+            .open(&self.place, self.what, Some(range), GetOptions::default())
             .await
             .ok()?;
         let meta = body.meta.clone();
@@ -766,6 +812,7 @@ impl Write<'_> {
         let failed = |error| Error::store(error, self.what);
         let options = PutMultipartOptions {
             attributes: self.attributes.clone(),
+            extensions: self.extensions.clone(),
             ..Default::default()
         };
         let upload = self
@@ -775,6 +822,28 @@ impl Write<'_> {
             .await
             .map_err(failed)?;
         let mut upload = Upload(Some(upload));
+        match self.send_parts(&mut upload, &mut queue, &mut units).await {
+            // What the caller gave failed, not the store: the store is rid of it at once.
+            Err(error @ Error::Io { .. }) => {
+                if let Some(mut upload) = upload.0.take() {
+                    upload.abort().await.map_err(failed)?;
+                }
+                return Err(error);
+            }
+            other => other?,
+        }
+        let done = upload.get()?.complete().await.map_err(failed)?;
+        upload.0 = None;
+        Ok(done)
+    }
+
+    async fn send_parts(
+        &self,
+        upload: &mut Upload,
+        queue: &mut Queue,
+        units: &mut BoxStream<'static, Result<Bytes>>,
+    ) -> Result<()> {
+        let failed = |error| Error::store(error, self.what);
         let mut parts = FuturesUnordered::new();
         let mut sent = 0;
         let mut in_flight = 0;
@@ -798,10 +867,7 @@ impl Write<'_> {
                 },
             }
         }
-        drop(parts);
-        let done = upload.get()?.complete().await.map_err(failed)?;
-        upload.0 = None;
-        Ok(done)
+        Ok(())
     }
 }
 
