@@ -90,6 +90,7 @@ kluis: the card was written to me.card; hint: read the words of `kluis identity 
 """)
     assert w.read("me.card").decode() == card
     w.kluis("identity", "export", "me.id", "--out", "me.card", code=14)
+    assert w.kluis("identity", "export", "me.id", "--out", "-", env=none).out == card
     (exported,) = w.kluis("identity", "export", "me.id", "--json").json()
     assert exported["card"] == card
     golden(w.kluis("identity", "show", "me.card", env=none), out="WORDS")

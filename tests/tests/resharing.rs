@@ -135,18 +135,11 @@ async fn what_is_given_on_is_read_at_once_and_for_good_when_it_is_filed() {
     let (bob, carol) = (identity(), identity());
     owner.vault.put("photos/cat", "cat").await.unwrap();
     let (his, to_bob) = owner.give("photos", &bob, terms(true, true)).await;
+    let before = contents(&owner.store).await;
     let given = give_on(&his, "photos", &carol, "carol", terms(true, false))
         .await
         .unwrap();
-    assert_eq!(
-        contents(&owner.store)
-            .await
-            .keys()
-            .filter(|k| k.starts_with("k/g"))
-            .count(),
-        1,
-        "nothing is written"
-    );
+    assert_eq!(contents(&owner.store).await, before, "nothing is written");
 
     let hers = owner.open(&carol, &given).await.unwrap();
     assert_eq!(read(&hers, "photos/cat").await.unwrap(), b"cat");
@@ -169,6 +162,7 @@ async fn what_is_given_on_is_read_at_once_and_for_good_when_it_is_filed() {
     );
     assert_eq!((found.above.id, &*found.above.to), (to_bob, "bob"));
     assert!(found.terms.write && !found.terms.reshare);
+    assert_eq!(found.prefixes, given.prefixes);
     let filed = owner.vault.file(&file(&given), None).await.unwrap();
     assert_eq!((filed.id, filed.parent), (given.id, Some(to_bob)));
     assert_code(
@@ -366,7 +360,13 @@ async fn nothing_wider_is_given_on() {
     for (what, widen) in wider {
         let mut terms = within.clone();
         widen(&mut terms);
-        assert_code(his.give_on("p", &to, terms).await, "access_denied", what);
+        let refused = his.give_on("p", &to, terms).await;
+        let hint = refused.as_ref().err().map(Error::hint);
+        assert!(
+            hint.is_some_and(|h| h.contains("owner")),
+            "{what}: {hint:?}"
+        );
+        assert_code(refused, "access_denied", what);
     }
     // A folder without keys of its own, and what is not there.
     let folder = his.give_on("p/a", &to, within.clone()).await;
@@ -391,6 +391,34 @@ async fn nothing_wider_is_given_on() {
     assert_code(denied, "access_denied", "not to be given on");
     let own = owner.vault.give_on("p", &to, within).await;
     assert_code(own, "invalid_input", "one's own");
+}
+
+/// It is refused as that, and is no sign of tampering.
+#[tokio::test]
+async fn what_a_group_was_given_is_not_given_on() {
+    let owner = Owner::make().await;
+    let (bob, carol) = (identity(), identity());
+    owner.vault.put("p/x", "x").await.unwrap();
+    owner.vault.new_group("team").await.unwrap();
+    let who = recipient(&bob, "bob");
+    let place = owner.vault.add_to_group("team", &who).await;
+    let place = place.unwrap().invitation;
+    let team = owner.vault.group("team").unwrap();
+    let given = owner.vault.share("p", &team, terms(true, false));
+    let options = fresh().also(&given.await.unwrap().invitation);
+    let his = options.open_as(as_store(&owner.store), &bob, &place);
+    let his = his.await.unwrap();
+    let reading = || terms(false, false);
+    for refused in [
+        give_on(&his, "p", &carol, "carol", reading()).await,
+        give_object_on(&his, "p/x", &carol, "carol", reading()).await,
+        give_version_on(&his, "p/x", &carol, "carol", reading()).await,
+    ] {
+        match refused {
+            Err(Error::AccessDenied { what }) => assert!(what.contains("group"), "{what}"),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 /// Objects, versions and folders in it that have keys of their own.

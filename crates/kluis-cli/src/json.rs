@@ -2,6 +2,7 @@
 //! hold them.
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use kluis::Prefixes;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -145,6 +146,9 @@ pub(crate) struct GrantMessage<'a> {
     /// The grant that it was given on from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) parent: Option<String>,
+    /// Of what was just filed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prefixes: Option<PrefixesMessage<'a>>,
     /// Who gave it on, from the owner down.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) chain: Vec<GiverMessage>,
@@ -264,6 +268,16 @@ pub(crate) struct PrefixesMessage<'a> {
     pub(crate) read: &'a [String],
     pub(crate) list: &'a [String],
     pub(crate) write: &'a [String],
+}
+
+impl<'a> PrefixesMessage<'a> {
+    pub(crate) fn of(prefixes: &'a Prefixes) -> Self {
+        Self {
+            read: &prefixes.read,
+            list: &prefixes.list,
+            write: &prefixes.write,
+        }
+    }
 }
 
 /// What is known about one object; what a command does not know is left out.

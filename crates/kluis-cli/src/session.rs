@@ -267,7 +267,7 @@ impl Session {
     }
 
     /// Names the variable, where it is why an identity is used and what fails.
-    fn by_the_environment(&self, mut failure: Failure, exit: Exit) -> Failure {
+    pub(crate) fn by_the_environment(&self, mut failure: Failure, exit: Exit) -> Failure {
         let secrets = &self.common.secrets;
         if failure.exit == exit && secrets.identity.is_none() && secrets.given_identity().is_some()
         {

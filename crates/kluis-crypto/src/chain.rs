@@ -214,7 +214,10 @@ impl Chain {
 }
 
 impl Statement {
-    /// Whether another allows this one, which its grantee signed.
+    /// Whether the one above allows this one, and its grantee has signed it.
+    ///
+    /// # Errors
+    /// `Tampered` where it does not belong below it, `AccessDenied` where it is wider.
     fn check_below(&self, above: &Self) -> Result<()> {
         // Whoever gives on has found the owner's filed.
         let follows = match above.above {
@@ -239,7 +242,7 @@ impl Statement {
             (Scope::Object(name), Scope::Version(own, _)) => name == own,
             (above, own) => above == own,
         };
-        if is_within { Ok(()) } else { Err(wider()) }
+        if is_within { Ok(()) } else { Err(elsewhere()) }
     }
 }
 
@@ -254,7 +257,7 @@ impl Terms {
                 "it was not given to be given on; ask the owner of the vault to share it",
             ));
         }
-        let past = match scope {
+        let is_past = match scope {
             // One write that can be read is of the past.
             Scope::Version(..) => self.past == Past::Shared && !self.write,
             _ => self.past == above.past,
@@ -262,22 +265,27 @@ impl Terms {
         let begins = above
             .not_before
             .is_none_or(|above| self.not_before >= Some(above));
-        let ends = match (self.not_after, above.not_after) {
-            (_, None) => true,
-            (own, Some(above)) => own.is_some_and(|own| own <= above),
-        };
-        if past && begins && ends && (above.write || !self.write) {
-            Ok(())
+        let ends = above
+            .not_after
+            .is_none_or(|above| self.not_after.is_some_and(|own| own <= above));
+        let wider = if self.write && !above.write {
+            "writing is more than was given"
+        } else if !is_past {
+            "it would have more of the past, or less, than was given"
+        } else if !begins {
+            "it would begin earlier than was given"
+        } else if !ends {
+            "it would end later than was given"
         } else {
-            Err(wider())
-        }
+            return Ok(());
+        };
+        Err(Error::AccessDenied(wider))
     }
 }
 
-fn wider() -> Error {
-    Error::AccessDenied(
-        "what is given on has to lie within what was given: the same place or one in it, no more rights, no more of the past or less, no earlier beginning and no later end",
-    )
+/// It lies elsewhere than what was given, or around it.
+fn elsewhere() -> Error {
+    Error::AccessDenied("it would reach elsewhere than was given")
 }
 
 fn too_deep() -> Error {
@@ -340,8 +348,8 @@ impl Share {
     /// Gives on what this grant allows.
     ///
     /// # Errors
-    /// `AccessDenied` where the grant does not allow it, has ended, or would be given on
-    /// too often; `InvalidInput` for terms that are none, for a folder that has no keys of
+    /// `AccessDenied` where the grant does not allow it, is a group's, has ended, or would be
+    /// given on too often; `InvalidInput` for terms that are none, for a folder that has no keys of
     /// its own, and for a card of X25519 alone; `Randomness`.
     ///
     /// # Security
@@ -365,6 +373,11 @@ impl Share {
         let (place, scope, tree) = self.narrowed(what)?;
         let mailbox = MailboxSecret::make()?;
         let (first, chain, own_mailbox) = self.first();
+        if first.statement.grantee != identity.card().hash() {
+            return Err(Error::AccessDenied(
+                "what a group was given is not given on, for nobody in it can sign for the group; ask the owner of the vault to share it",
+            ));
+        }
         let statement = Statement {
             id: GrantId(random_bytes()?),
             grantor: identity.card().hash(),
@@ -410,7 +423,7 @@ impl Share {
         };
         let sealed = self
             .owner()
-            .seal(&vault, &OwnersCopy::place(&name), &copy.encode())?;
+            .seal(&vault, &OwnersCopy::sealed_at(&name), &copy.encode())?;
         let stored = tree.top().to_owned();
         let (card, keys) = (recipient.card(), Keys::Inside(tree));
         let letter = grant::letter_below(card, copy.signed, mailbox, keys, chain, &name)?;
@@ -535,8 +548,8 @@ impl OwnersCopy {
     /// A longer record is not one.
     pub const MAX_LENGTH: usize = 65_536;
 
-    /// The first letter of the same grant lies at its name.
-    fn place(name: &LetterName) -> [u8; 20] {
+    /// The place that it is sealed for: that of the grant's first letter, and `copy`.
+    fn sealed_at(name: &LetterName) -> [u8; 20] {
         let mut place = [0; 20];
         place[..16].copy_from_slice(&name.0);
         place[16..].copy_from_slice(b"copy");
@@ -561,8 +574,8 @@ impl OwnersCopy {
         if file.vault() != *vault {
             return Err(Error::Tampered);
         }
-        let place = Self::place(&file.name());
-        let copy = Self::decode(&owner.open(vault, &place, file.copy())?)?;
+        let at = Self::sealed_at(&file.name());
+        let copy = Self::decode(&owner.open(vault, &at, file.copy())?)?;
         let is_of_file = copy.signed.grantor.fingerprint() == file.grantor();
         if is_of_file && copy.signed.statement.vault == *vault {
             Ok(copy)
@@ -591,6 +604,11 @@ impl OwnersCopy {
         &self.signed.statement.terms
     }
 
+    /// Where what was given on lies below the vault's prefix.
+    pub fn stored(&self) -> &str {
+        &self.signed.statement.stored
+    }
+
     /// The newest ledger entry that the grantor knew.
     pub(crate) fn before(&self) -> Position {
         self.signed.statement.before
@@ -611,7 +629,7 @@ impl OwnersCopy {
         let above = own.above.ok_or(Error::Tampered)?;
         let mut grants = state.grants.values();
         let above = grants.find(|grant| grant.statement == above).ok_or(Error::NotFound(
-            "the grant above this one in the ledger: it was taken back or has ended, or was itself given on and has to be filed first",
+            "the place of the grant above it, which was taken back, has ended, or was itself given on and is to be filed first",
         ))?;
         let right = own.suite == suite
             && own.grantor == above.card.hash()
@@ -637,19 +655,19 @@ impl OwnersCopy {
         own.terms.check_below(&above.terms, &own.scope)?;
         let scope = self.scope_below(&above.scope)?;
         if state.stored(&scope)? != own.stored {
-            return Err(wider());
+            return Err(elsewhere());
         }
         if own.terms.not_after.is_some_and(|end| end < now) {
-            return Err(Error::AccessDenied("what was given on has ended already"));
+            return Err(Error::AccessDenied("its time was over before it was filed"));
         }
         if let Scope::Version(..) = scope {
             return Ok((above.id, scope));
         }
-        let collection = state.collection_of(&scope).ok_or_else(wider)?;
+        let collection = state.collection_of(&scope).ok_or_else(elsewhere)?;
         let current = collection.current().ok_or(Error::Tampered)?;
         if current.opened > own.before.sequence {
             return Err(Error::AccessDenied(
-                "the keys that were given on are not those of now any more: a new epoch began before this was filed; have it given on again",
+                "the vault got new keys before it was filed",
             ));
         }
         Ok((above.id, scope))
@@ -664,26 +682,25 @@ impl OwnersCopy {
                 let place = VaultPath::parse(place).map_err(|_| Error::Tampered)?;
                 Some(VaultPath::join(folder.as_ref(), &place))
             }
-            _ => return Err(wider()),
+            _ => return Err(elsewhere()),
         };
         let scope = match (stated, whole) {
             (Scope::Folder(_), whole) => Scope::Folder(whole),
             (Scope::Object(_), Some(path)) => Scope::Object(path),
             (Scope::Version(_, commitment), Some(path)) => Scope::Version(path, *commitment),
-            _ => return Err(wider()),
+            _ => return Err(elsewhere()),
         };
-        let kind = match (above, &scope) {
-            (Scope::Folder(_), _) => true,
+        let fits = match (above, &scope) {
+            (Scope::Folder(_), Scope::Folder(_)) => true,
+            // An object is not where a folder is, or the vault.
+            (Scope::Folder(_), _) => !self.place.is_empty(),
             (Scope::Object(_), Scope::Object(_) | Scope::Version(..)) => true,
             (above, own) => above == own,
         };
-        // An object is not where a folder is, or the vault.
-        let same_place = self.place.is_empty() && matches!(above, Scope::Folder(_));
-        let kind = kind && (!same_place || matches!(scope, Scope::Folder(_)));
-        if kind && scope.own() == *stated {
+        if fits && scope.own() == *stated {
             Ok(scope)
         } else {
-            Err(wider())
+            Err(elsewhere())
         }
     }
 

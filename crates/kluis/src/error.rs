@@ -5,7 +5,9 @@ use std::io;
 pub(crate) const ONLY_THE_OWNER: &str = "what only the owner of the vault can do";
 
 /// How that ends which is denied by what the owner decided, and not by the store.
-const OF_THE_OWNER: [&str; 6] = [
+const OF_THE_OWNER: [&str; 8] = [
+    "than was given",
+    "ask the owner of the vault to share it",
     "which was shared for reading",
     "the access has ended",
     "the access has not begun yet",
@@ -182,6 +184,9 @@ impl Error {
     /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
+            Self::NotFound { path } if path.ends_with("is to be filed first") => {
+                "file that one first, or have this one given on again"
+            }
             Self::NotFound { .. } => "list the folder to see what is there",
             Self::AlreadyExists { .. } => "choose another name, or say that it may be replaced",
             Self::Conflict { .. } => {
@@ -215,6 +220,9 @@ impl Error {
             }
             Self::AccessDenied { what } if OF_THE_OWNER.iter().any(|w| what.ends_with(w)) => {
                 "ask the vault's owner: they decide who has access, and until when"
+            }
+            Self::AccessDenied { what } if what.ends_with("before it was filed") => {
+                "have it given on again by whoever gave it on"
             }
             Self::AccessDenied { .. } => {
                 "check the store's credentials and permissions, or open the vault again"

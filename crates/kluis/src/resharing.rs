@@ -1,10 +1,10 @@
 //! Giving on what was given, and filing what others gave on (docs/FORMAT.md,
 //! section 12).
 
-use crate::access::{Access, Owner, path};
+use crate::access::{Access, path};
 use crate::clock::now;
 use crate::control::LEDGER;
-use crate::sharing::{Grant, Invitation, Kind, Prefixes};
+use crate::sharing::{GRANT, Grant, Invitation, Kind, Prefixes};
 use crate::vault::Vault;
 use crate::{Address, Error, Result};
 use bytes::Bytes;
@@ -13,14 +13,6 @@ use kluis_crypto::{
     Recipient, Terms,
 };
 use std::sync::Arc;
-
-/// What of a share is given on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
-    Folder,
-    Object,
-    Version,
-}
 
 /// A grant that was just given on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,11 +39,9 @@ impl GivenOn {
     /// # Errors
     /// `InvalidInput` for an address of more than 4,096 bytes.
     pub fn file(&self, address: &Address) -> Result<GrantFile> {
-        let (vault, grantor) = (self.invitation.vault(), self.invitation.grantor());
-        let name = self.invitation.letter();
-        GrantFile::new(address.url().as_str(), vault, name, grantor, &self.letter)
-            .and_then(|file| file.with_copy(&self.copy))
-            .map_err(|error| Error::core(error, "the grant"))
+        let file = self.invitation.file(address, &self.letter)?;
+        file.with_copy(&self.copy)
+            .map_err(|error| Error::core(error, GRANT))
     }
 }
 
@@ -76,6 +66,8 @@ pub struct ToFile {
     pub kind: Kind,
     /// What was given on.
     pub terms: Terms,
+    /// What the grantee's own credentials for the store have to reach.
+    pub prefixes: Prefixes,
 }
 
 impl Vault {
@@ -85,10 +77,10 @@ impl Vault {
     /// see what is in force, and writes nothing.
     ///
     /// # Errors
-    /// `AccessDenied` where the grant does not allow it, or less than is asked for, and
-    /// where it was given on four times already; `InvalidInput` for a folder that has no
-    /// keys of its own, and as [`share`](Self::share); `NotFound` outside of what was
-    /// shared.
+    /// `AccessDenied` where the grant does not allow it, or less than is asked for, where it
+    /// is a group's, or was given on three times already; `InvalidInput` for a folder that
+    /// has no keys of its own, and as [`share`](Self::share); `NotFound` outside of what
+    /// was shared.
     ///
     /// # Security
     /// The recipient reads what the giver reads at once, from the [file](GivenOn::file)
@@ -101,7 +93,7 @@ impl Vault {
         recipient: &Recipient,
         terms: Terms,
     ) -> Result<GivenOn> {
-        self.pass(What::Folder, folder, recipient, terms).await
+        self.pass_on(Kind::Folder, folder, recipient, terms).await
     }
 
     /// As [`give_on`](Self::give_on), one object.
@@ -114,7 +106,7 @@ impl Vault {
         recipient: &Recipient,
         terms: Terms,
     ) -> Result<GivenOn> {
-        self.pass(What::Object, object, recipient, terms).await
+        self.pass_on(Kind::Object, object, recipient, terms).await
     }
 
     /// As [`give_on`](Self::give_on), one object as it is now, for reading.
@@ -127,12 +119,12 @@ impl Vault {
         recipient: &Recipient,
         terms: Terms,
     ) -> Result<GivenOn> {
-        self.pass(What::Version, object, recipient, terms).await
+        self.pass_on(Kind::Version, object, recipient, terms).await
     }
 
-    async fn pass(
+    async fn pass_on(
         &self,
-        what: What,
+        kind: Kind,
         text: &str,
         recipient: &Recipient,
         terms: Terms,
@@ -142,8 +134,8 @@ impl Vault {
             .check_suite()
             .map_err(|error| Error::core(error, "the recipient"))?;
         let path = path(text)?;
-        let header = match what {
-            What::Version => Some(self.header_of(text).await?),
+        let header = match kind {
+            Kind::Version => Some(self.header_of(text).await?),
             _ => None,
         };
         let control = self.refresh().await?;
@@ -156,17 +148,15 @@ impl Vault {
         let not_found = || Error::NotFound {
             path: text.to_owned(),
         };
-        let (own, whole) = (share.tree().object(), Kind::of(share.scope()));
-        let give = match (what, below, header) {
-            (What::Folder, None, _) if whole == Kind::Folder => GiveOn::All,
-            (What::Folder, Some(below), _) => GiveOn::Folder(below),
-            (What::Object, None, _) if whole == Kind::Object => GiveOn::All,
-            (What::Version, None, _) if whole == Kind::Version => GiveOn::All,
-            (What::Version, None, Some(header)) => {
-                GiveOn::Version(own.ok_or_else(not_found)?.clone(), header)
+        let give = match (kind, below, header) {
+            (kind, None, _) if kind == Kind::of(share.scope()) => GiveOn::All,
+            (Kind::Folder, Some(below), _) => GiveOn::Folder(below),
+            (Kind::Object, Some(below), _) => GiveOn::Object(below),
+            (Kind::Version, Some(below), Some(header)) => GiveOn::Version(below, header),
+            (Kind::Version, None, Some(header)) => {
+                let own = share.tree().object().ok_or_else(not_found)?;
+                GiveOn::Version(own.clone(), header)
             }
-            (What::Object, Some(below), _) => GiveOn::Object(below),
-            (What::Version, Some(below), Some(header)) => GiveOn::Version(below, header),
             _ => return Err(not_found()),
         };
         let may_write = terms.write;
@@ -183,7 +173,7 @@ impl Vault {
             ),
             letter: Bytes::copy_from_slice(given.letter()),
             copy: Bytes::copy_from_slice(given.copy()),
-            prefixes: Prefixes::of(objects, what == What::Folder, may_write),
+            prefixes: Prefixes::of(objects, kind == Kind::Folder, may_write),
         })
     }
 
@@ -196,9 +186,15 @@ impl Vault {
     /// owner, and where keys or time are over; `InvalidInput` where it is filed already;
     /// `Tampered` for what is not this vault's or owner's.
     pub async fn to_file(&self, file: &GrantFile) -> Result<ToFile> {
+        Ok(self.examine(file).await?.0)
+    }
+
+    async fn examine(&self, file: &GrantFile) -> Result<(ToFile, OwnersCopy)> {
         let control = self.refresh().await?;
         let owner = control.owner()?;
-        let copy = opened(owner, file)?;
+        let secrets = &owner.secrets;
+        let copy = OwnersCopy::open(secrets.identity(), &secrets.vault(), file);
+        let copy = copy.map_err(of_file)?;
         let (above, scope) = owner.ledger.examine(&copy, now()).map_err(of_file)?;
         let above = Grant::of(above);
         let fingerprint = copy.card().fingerprint();
@@ -207,16 +203,20 @@ impl Vault {
             Some(contact) => contact.name().to_owned(),
             None => said_by(copy.to(), &above.to),
         };
-        Ok(ToFile {
+        let (kind, terms) = (Kind::of(&scope), copy.terms().clone());
+        let objects = copy.stored().to_owned();
+        let found = ToFile {
             id: copy.id(),
             above,
             to,
             fingerprint,
             suite: copy.card().suite(),
             path: scope.path().map(|path| path.as_str().to_owned()),
-            kind: Kind::of(&scope),
-            terms: copy.terms().clone(),
-        })
+            kind,
+            prefixes: Prefixes::of(objects, kind == Kind::Folder, terms.write),
+            terms,
+        };
+        Ok((found, copy))
     }
 
     /// Files what somebody gave on, under this name or the one that
@@ -227,12 +227,8 @@ impl Vault {
     /// As [`to_file`](Self::to_file); `InvalidInput` for what is no name; `Conflict`;
     /// those of the store.
     pub async fn file(&self, file: &GrantFile, name: Option<&str>) -> Result<Grant> {
-        let found = self.to_file(file).await?;
+        let (found, copy) = self.examine(file).await?;
         let to = name.unwrap_or(&found.to).to_owned();
-        let copy = {
-            let control = self.control()?;
-            opened(control.owner()?, file)?
-        };
         Contact::new(&to, copy.card().clone()).map_err(of_file)?;
         let decision = Decision::File {
             copy: Arc::new(copy),
@@ -262,13 +258,13 @@ impl Vault {
     }
 }
 
-fn opened(owner: &Owner, file: &GrantFile) -> Result<OwnersCopy> {
-    let secrets = &owner.secrets;
-    OwnersCopy::open(secrets.identity(), &secrets.vault(), file).map_err(of_file)
-}
-
 fn of_file(error: kluis_crypto::Error) -> Error {
-    Error::core(error, "what was given on")
+    match error {
+        kluis_crypto::Error::NotFound(path) => Error::NotFound {
+            path: path.to_owned(),
+        },
+        other => Error::core(other, "what was given on"),
+    }
 }
 
 /// A name that somebody else chose, and who did, in at most 255 bytes.
@@ -281,4 +277,18 @@ fn said_by(name: &str, giver: &str) -> String {
         text.get(..end).unwrap_or_default().to_owned()
     };
     format!("{} (says {})", cut(name), cut(giver))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::said_by;
+
+    #[test]
+    fn who_said_a_name_stands_behind_it_however_long_both_are() {
+        assert_eq!(said_by("carol", "bob"), "carol (says bob)");
+        let long = "\u{20ac}".repeat(85);
+        let said = said_by(&long, &long);
+        assert!(said.len() <= 255, "{}", said.len());
+        assert!(said.ends_with("\u{20ac})"), "{said}");
+    }
 }

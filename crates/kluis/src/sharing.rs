@@ -22,7 +22,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-const GRANT: &str = "the grant";
+pub(crate) const GRANT: &str = "the grant";
 
 /// The longest bundle of letters.
 pub(crate) const MAX_BUNDLE: usize = 64 << 20;
@@ -101,6 +101,13 @@ impl Invitation {
         }
     }
 
+    /// With the letter that lies at its name.
+    pub(crate) fn file(&self, address: &Address, letter: &[u8]) -> Result<GrantFile> {
+        let (vault, name, grantor) = (self.vault, self.letter, self.grantor);
+        GrantFile::new(address.url().as_str(), vault, name, grantor, letter)
+            .map_err(|error| Error::core(error, GRANT))
+    }
+
     fn accepted(&self, name: &str) -> Accepted {
         Accepted {
             name: name.to_owned(),
@@ -172,13 +179,7 @@ impl Granted {
     /// # Errors
     /// `InvalidInput` for an address of more than 4,096 bytes.
     pub fn file(&self, address: &Address) -> Result<GrantFile> {
-        let Invitation {
-            vault,
-            letter,
-            grantor,
-        } = self.invitation;
-        GrantFile::new(address.url().as_str(), vault, letter, grantor, &self.letter)
-            .map_err(|error| Error::core(error, "the grant"))
+        self.invitation.file(address, &self.letter)
     }
 }
 

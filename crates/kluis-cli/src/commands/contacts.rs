@@ -159,7 +159,8 @@ async fn verify(
         confirm(&format!("trust the card of {name} as it came"), yes).await?;
     } else {
         let given = if words.is_empty() {
-            ask_words(name).await?
+            let hint = "give them as arguments, as their owner reads them out";
+            ask_words(name, hint).await?
         } else {
             given
         };
@@ -172,12 +173,12 @@ async fn verify(
     Ok(())
 }
 
-pub(super) async fn ask_words(name: &str) -> Result<String> {
+pub(super) async fn ask_words(name: &str, otherwise: &'static str) -> Result<String> {
     let question = format!("The 12 words that {name} reads to you: ");
     let Some(answer) = ask_visible(&question).await else {
         return Err(Failure::usage(
             "there are 12 words to compare, and no terminal to ask for them on",
-            "give them as arguments, as their owner reads them out",
+            otherwise,
         ));
     };
     let answer = answer?;
@@ -185,7 +186,7 @@ pub(super) async fn ask_words(name: &str) -> Result<String> {
     Ok(answer)
 }
 
-fn check_count(words: &str) -> Result<()> {
+pub(super) fn check_count(words: &str) -> Result<()> {
     match words.split_whitespace().count() {
         12 => Ok(()),
         n => Err(Failure::usage(

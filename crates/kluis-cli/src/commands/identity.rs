@@ -148,7 +148,7 @@ async fn show(session: &Session, file: Option<&Path>) -> Result<()> {
 
 async fn export(session: &Session, file: Option<&Path>, out: Option<&Path>) -> Result<()> {
     let card = card(session, file).await?;
-    let Some(path) = out else {
+    let Some(path) = out.filter(|out| *out != Path::new("-")) else {
         return print(session, &card, None, true);
     };
     write_public(path, &card.to_armor())?;

@@ -1,21 +1,21 @@
 //! `share`, `shares`, `revoke` and `accept`.
 
-use super::contacts::{ask_words, compare, find, untrusted};
+use super::contacts::{ask_words, check_count, compare, find, untrusted};
 use super::identity::{exists, read_card, suite_name, write_public};
 use crate::address::VaultPath;
 use crate::args::{Accept, HandingOver, Revoke, ShareArgs, TakingBack};
 use crate::exit::{Exit, Failure, Result};
 use crate::json::{GiverMessage, GrantMessage, MemberMessage, PrefixesMessage, TermsMessage};
 use crate::secrets::{Secret, read_public};
-use crate::session::{Opened, Session, as_member};
+use crate::session::{Opened, Session, Target, as_member};
 use crate::store::Store;
 use crate::terminal::{Message, Output, confirm, rfc3339};
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use futures_util::TryStreamExt;
 use kluis::{
     Address, Contact, Giver, Grant, GrantFile, GrantId, Granted, GroupInfo, GroupMember,
-    IdentitySuite, Invitation, Kind, LinkId, LinkInfo, Past, Receipt, Received, Recipient, Revoked,
-    Terms, Trust, Vault,
+    IdentitySuite, Invitation, Kind, LinkId, LinkInfo, Past, Prefixes, Receipt, Received,
+    Recipient, Revoked, Terms, Trust, Vault, VaultId,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -52,6 +52,9 @@ pub(super) fn kind_name(kind: Kind) -> &'static str {
 pub(super) async fn share(session: &Session, args: ShareArgs) -> Result<()> {
     let path = VaultPath::parse(&args.path)?;
     let terms = terms(&args)?;
+    if let Some(words) = &args.words {
+        check_count(words)?;
+    }
     let target = session.target(&path).await?;
     check_handing(&args.handing, target.address.url())?;
     let opened = session.open_for(&path).await?;
@@ -192,6 +195,10 @@ pub(super) fn check_handing(handing: &HandingOver, url: &Url) -> Result<()> {
         return Err(Failure::usage(message, "leave out --policy"));
     }
     match &handing.out {
+        Some(out) if out == Path::new("-") => Err(Failure::usage(
+            "the grant is written to a file: stdout has the other half of the answer",
+            "name a new file after --out; for one called -, ./-",
+        )),
         Some(out) if out.symlink_metadata().is_ok() => Err(exists(out)),
         _ => Ok(()),
     }
@@ -204,7 +211,14 @@ pub(super) fn hand_over(
     granted: &Granted,
     handing: &HandingOver,
 ) -> Result<()> {
-    print_granted(session, opened, granted, handing.policy.as_deref())?;
+    let invitation = granted.invitation.at(&opened.address);
+    let made = Made {
+        line: &invitation,
+        invitation: &invitation,
+        grant: granted.id,
+        prefixes: &granted.prefixes,
+    };
+    made.print(session, opened, handing)?;
     if let Some(out) = &handing.out {
         // The invitation is printed by now, so that nothing is lost if this fails.
         let file = granted.file(&opened.address)?;
@@ -247,14 +261,19 @@ async fn give_on(
         );
     }
     let file = Path::new(&args.whom);
-    if args.whom != "-"
-        && file
-            .metadata()
-            .is_err_and(|e| e.kind() == ErrorKind::NotFound)
+    if args.whom == "-" {
+        return usage(
+            "the name of the card's file is what the person is called, and stdin has none",
+            "give the file of their card, as NAME.card",
+        );
+    }
+    if file
+        .metadata()
+        .is_err_and(|e| e.kind() == ErrorKind::NotFound)
     {
         return usage(
             "the address book is the owner's; what was shared with you is given on to a card",
-            "give the file of their card, as `kluis identity show` prints it",
+            "give the file of their card, as `kluis identity export` wrote it for them",
         );
     }
     let card = read_card(file)?;
@@ -264,7 +283,10 @@ async fn give_on(
     let words = contact.card().fingerprint();
     match &args.words {
         Some(given) => compare(&name, &words, given)?,
-        None => compare(&name, &words, &ask_words(&name).await?)?,
+        None => {
+            let hint = "give them with --words, in quotes, as their owner reads them out";
+            compare(&name, &words, &ask_words(&name, hint).await?)?;
+        }
     }
     let suite = contact.card().suite();
     refuse_classical(&name, suite, args.handing.allow_classical)?;
@@ -281,50 +303,50 @@ async fn give_on(
         Kind::Version => vault.give_version_on(at, &recipient, terms).await,
         _ => vault.give_on(at, &recipient, terms).await,
     };
-    let given = given.map_err(|e| Failure::from(e).at(path.to_string()))?;
+    let given = given.map_err(|error| {
+        let failure = Failure::from(error).at(path.to_string());
+        within(failure, &opened.vault, path)
+    })?;
     write_public(out, &given.file(&opened.address)?.to_armor())?;
-    let prefixes = &given.prefixes;
-    let mut printed = Output::new();
-    if session.terminal.json() {
-        printed.message(&Message::Invitation {
-            invitation: &given.invitation.at(&opened.address),
-            grant: given.id.to_string(),
-            prefixes: PrefixesMessage {
-                read: &prefixes.read,
-                list: &prefixes.list,
-                write: &prefixes.write,
-            },
-            policy: None,
-        })?;
-    } else {
-        printed.line(&given.id.to_string())?;
-    }
-    printed.finish()?;
-    for line in [
-        format!(
-            "gave {path}{} on to {name} ({words}): {rights}; the grant was written to {}",
-            mark(kind),
-            out.display()
-        ),
-        format!(
-            "what their own credentials of the store have to reach, below the vault: {}",
-            prefixes.read.join(", ")
-        ),
-        "send the file to them, and to the owner of the vault: until he files it (`kluis accept FILE`) they can only read, and nothing of what is written once the vault has new keys".to_owned(),
-    ] {
-        session.terminal.note(&line);
-    }
+    let made = Made {
+        line: &given.id.to_string(),
+        invitation: &given.invitation.at(&opened.address),
+        grant: given.id,
+        prefixes: &given.prefixes,
+    };
+    made.print(session, opened, &args.handing)?;
+    session.terminal.note(&format!(
+        "gave {path}{} on to {name} ({words}): {rights}; the grant was written to {}",
+        mark(kind),
+        out.display()
+    ));
+    warn_classical(session, suite);
+    session.terminal.note("send the file to them, and to the owner of the vault: until he files it (`kluis accept FILE`) they can only read, and nothing of what is written once the vault has new keys");
     Ok(())
 }
 
-/// Files what somebody gave on, in the vault that is open.
-async fn file_copy(
-    session: &Session,
-    vault: &Vault,
-    label: &str,
-    file: &GrantFile,
-    args: &Accept,
-) -> Result<()> {
+/// With what was given, where more was to be given on.
+fn within(mut failure: Failure, vault: &Vault, path: &VaultPath) -> Failure {
+    let name = path.path.split('/').next().unwrap_or_default();
+    let received = vault.received().unwrap_or_default();
+    let own = received.iter().find(|r| !r.ended && r.name == name);
+    if let Some(own) = own
+        && failure.message.ends_with("than was given")
+    {
+        failure.hint = format!(
+            "what you have of :{name}: {}; stay within it, with --from, --until and --from-now as they stand there",
+            describe(&own.terms)
+        );
+    }
+    failure.or_invalid("give on what `kluis shares` lists, or an object in it")
+}
+
+/// Files what somebody gave on, in the owner's vault: never at the address in the file, which
+/// whoever made it chose, and where an older state of the vault could lie.
+async fn file_copy(session: &Session, file: &GrantFile, args: &Accept) -> Result<()> {
+    let target = of_vault(session.default_target().await?, file.vault())?;
+    let opened = session.open(&target).await?;
+    let (vault, label) = (&opened.vault, &target.label);
     let failed = |e: kluis::Error| {
         let is_tampered = matches!(e, kluis::Error::Tampered { .. });
         let mut failure = Failure::from(e);
@@ -334,7 +356,8 @@ async fn file_copy(
         }
         failure
     };
-    let found = vault.to_file(file).await.map_err(failed)?;
+    let found = vault.to_file(file).await;
+    let found = found.map_err(|e| failed(e).or_invalid("see `kluis shares`"))?;
     let to = args.name.as_deref().unwrap_or(&found.to);
     let place = format!(
         ":{}{}",
@@ -349,25 +372,42 @@ async fn file_copy(
             describe(&found.terms)
         ),
         format!("below {}", given_text(&found.above)),
+        "filed, it lasts until you take it back, or the one that it is below".to_owned(),
     ] {
         session.terminal.before_asking(&line, args.yes);
     }
-    confirm(
-        "file it, so that they keep it until you take it back",
-        args.yes,
-    )
-    .await?;
+    warn_classical(session, found.suite);
+    confirm("file it", args.yes).await?;
     let grant = vault
         .file(file, args.name.as_deref())
         .await
-        .map_err(failed)?;
+        .map_err(|e| failed(e).or_invalid("give another name with --as"))?;
     let mut out = Output::new();
-    Held::Grant(&grant).line(session, &mut out, "filed")?;
+    if session.terminal.json() {
+        out.message(&given_with(&grant, "filed", Some(&found.prefixes)))?;
+    } else {
+        out.line(&given_text(&grant))?;
+    }
     out.finish()?;
+    note_prefixes(session, &found.prefixes);
     session
         .terminal
-        .note("filed; hint: `kluis revoke` takes it back, and falls on it with the grant above it");
+        .note("filed; hint: see `kluis shares`; `kluis revoke` takes it back");
     Ok(())
+}
+
+/// The vault of an address, which has to be this one.
+fn of_vault(mut target: Target, id: VaultId) -> Result<Target> {
+    if target.address.id().is_some_and(|own| own != id) {
+        return Err(Failure::new(
+            Exit::Denied,
+            "untrusted_identity",
+            format!("this is of vault {id}, and {} is another one", target.label),
+            "name the vault that it is of with --vault",
+        ));
+    }
+    target.address = target.address.with_id(id);
+    Ok(target)
 }
 
 /// Nothing is sealed to X25519 alone unless it was asked for.
@@ -522,34 +562,42 @@ pub(super) fn rights(terms: &Terms) -> &'static str {
     }
 }
 
-fn print_granted(
-    session: &Session,
-    opened: &Opened,
-    granted: &Granted,
-    principal: Option<&str>,
-) -> Result<()> {
-    let invitation = granted.invitation.at(&opened.address);
-    let prefixes = &granted.prefixes;
-    let policy = principal.map(|principal| policy(opened.address.url(), granted, principal));
-    let mut out = Output::new();
-    if session.terminal.json() {
-        out.message(&Message::Invitation {
-            invitation: &invitation,
-            grant: granted.id.to_string(),
-            prefixes: PrefixesMessage {
-                read: &prefixes.read,
-                list: &prefixes.list,
-                write: &prefixes.write,
-            },
-            policy: policy.as_ref(),
-        })?;
-        return out.finish();
+/// A grant that was just made, by an owner or by who gave it on.
+struct Made<'a> {
+    /// What stdout gets of it, where that is no JSON.
+    line: &'a str,
+    invitation: &'a str,
+    grant: GrantId,
+    prefixes: &'a Prefixes,
+}
+
+impl Made<'_> {
+    /// Prints it, and what its grantee's credentials have to reach.
+    fn print(&self, session: &Session, opened: &Opened, handing: &HandingOver) -> Result<()> {
+        let url = opened.address.url();
+        let principal = handing.policy.as_deref();
+        let policy = principal.map(|principal| policy(url, self.prefixes, principal));
+        let mut out = Output::new();
+        if session.terminal.json() {
+            out.message(&Message::Invitation {
+                invitation: self.invitation,
+                grant: self.grant.to_string(),
+                prefixes: PrefixesMessage::of(self.prefixes),
+                policy: policy.as_ref(),
+            })?;
+            return out.finish();
+        }
+        out.line(self.line)?;
+        if let Some(policy) = &policy {
+            out.line(&serde_json::to_string_pretty(policy).unwrap_or_default())?;
+        }
+        out.finish()?;
+        note_prefixes(session, self.prefixes);
+        Ok(())
     }
-    out.line(&invitation)?;
-    if let Some(policy) = &policy {
-        out.line(&serde_json::to_string_pretty(policy).unwrap_or_default())?;
-    }
-    out.finish()?;
+}
+
+fn note_prefixes(session: &Session, prefixes: &Prefixes) {
     let list = |what: &str, keys: &[String]| {
         session
             .terminal
@@ -563,18 +611,16 @@ fn print_granted(
     if !prefixes.write.is_empty() {
         list("  write and delete", &prefixes.write);
     }
-    Ok(())
 }
 
 /// Exactly what a grantee needs. Nothing that is written is a record of the vault's.
-fn policy(url: &Url, granted: &Granted, principal: &str) -> Value {
+fn policy(url: &Url, prefixes: &Prefixes, principal: &str) -> Value {
     let bucket = url.host_str().unwrap_or_default();
     let prefix = url.path().trim_matches('/');
     let below = |key: &String| match prefix {
         "" => key.clone(),
         prefix => format!("{prefix}/{key}"),
     };
-    let prefixes = &granted.prefixes;
     let object = |key: &String| {
         let all = if prefixes.single.contains(key) {
             ""
@@ -642,6 +688,11 @@ fn terms_message(terms: &Terms) -> TermsMessage<'_> {
 }
 
 fn given_message<'a>(grant: &'a Grant, state: &'a str) -> Message<'a> {
+    given_with(grant, state, None)
+}
+
+/// With what the grantee's credentials have to reach.
+fn given_with<'a>(grant: &'a Grant, state: &'a str, prefixes: Option<&'a Prefixes>) -> Message<'a> {
     Message::Grant(Box::new(GrantMessage {
         state,
         id: Some(grant.id.to_string()),
@@ -655,6 +706,7 @@ fn given_message<'a>(grant: &'a Grant, state: &'a str) -> Message<'a> {
         terms: Some(terms_message(&grant.terms)),
         given: rfc3339(grant.given),
         parent: grant.parent.map(|id| id.to_string()),
+        prefixes: prefixes.map(PrefixesMessage::of),
         chain: Vec::new(),
         unfiled: false,
     }))
@@ -715,6 +767,7 @@ fn received_line(session: &Session, out: &mut Output, received: &Received) -> Re
             terms: Some(terms_message(&received.terms)),
             given: None,
             parent: None,
+            prefixes: None,
             chain: received.chain.iter().map(giver_message).collect(),
             unfiled: received.unfiled,
         })));
@@ -731,16 +784,17 @@ fn received_line(session: &Session, out: &mut Output, received: &Received) -> Re
         ));
     }
     out.line(&format!(
-        "{} :{}{} from {grantor}{}: {}{}{end}",
+        "{} :{}{} from {}{}: {}{}{end}",
         received.id,
         received.name,
         mark(received.kind),
+        from_whom(received),
         match &received.group {
             Some(group) => format!(" by the group {group}"),
             None => String::new(),
         },
         describe(&received.terms),
-        chain(received),
+        unfiled(received),
     ))
 }
 
@@ -751,32 +805,24 @@ fn giver_message(giver: &Giver) -> GiverMessage {
     }
 }
 
-/// By whom it was given on, in words.
-fn chain(received: &Received) -> String {
-    if received.chain.is_empty() {
-        return String::new();
+/// The words of who gave it, and where it was given on, of everybody up to the owner.
+fn from_whom(received: &Received) -> String {
+    let mut text = received.grantor.to_string();
+    for giver in received.chain.iter().rev() {
+        text.push_str(&format!(", who has it from {}", giver.grantor));
     }
-    let givers: Vec<_> = received
-        .chain
-        .iter()
-        .map(|g| g.grantor.to_string())
-        .collect();
-    let waits = if received.unfiled {
+    if !received.chain.is_empty() {
+        text.push_str(", the owner of the vault");
+    }
+    text
+}
+
+fn unfiled(received: &Received) -> &'static str {
+    if received.unfiled {
         "; the owner has not filed it yet"
     } else {
         ""
-    };
-    format!(
-        "; given on, the owner being {} and who gave it on after him {}{waits}",
-        givers.first().map_or("", String::as_str),
-        givers
-            .iter()
-            .skip(1)
-            .cloned()
-            .chain([received.grantor.to_string()])
-            .collect::<Vec<_>>()
-            .join(", then "),
-    )
+    }
 }
 
 pub(super) async fn shares(session: &Session) -> Result<()> {
@@ -1201,17 +1247,16 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
     let argument = args.offer.as_deref().unwrap_or_default();
     let (address, invitation, grant) = offer(argument)?;
     // The same store may have another address here.
-    let mut target = match &session.common.vault {
+    let target = match &session.common.vault {
         Some(given) => session.given(given).await?,
         None => Session::at_address(&address, None)?,
     };
-    target.address = target.address.with_id(invitation.vault());
+    let target = of_vault(target, invitation.vault())?;
     let configured = || target.config.as_ref()?.identity.clone();
     let copy = grant.as_ref().filter(|file| !file.copy().is_empty());
     let Some(file) = secrets.given_identity().or_else(configured) else {
         if let Some(copy) = copy {
-            let opened = session.open(&target).await?;
-            return file_copy(session, &opened.vault, &target.label, copy, &args).await;
+            return file_copy(session, copy, &args).await;
         }
         return Err(Failure::usage(
             "what is shared is accepted with an identity",
@@ -1226,15 +1271,8 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
         Some(file) => options.open_file(objects, &identity, file).await,
         None => options.open_as(objects, &identity, &invitation).await,
     };
-    let vault = vault.map_err(|error| {
-        let does_not_open = matches!(&error, kluis::Error::Tampered { what } if what == "the grant");
-        let mut failure = as_member(error).at(target.label.clone());
-        if does_not_open {
-            failure.message = "this grant does not open with this identity: it is for somebody else, for a group in which you have not accepted your place, or it was altered".to_owned();
-            failure.hint = "compare `kluis identity show` with whom it is for, accept the place in the group first, or ask for the grant anew".to_owned();
-        }
-        failure
-    })?;
+    let vault = vault
+        .map_err(|error| not_opened(session, error, copy.is_some()).at(target.label.clone()))?;
     let received = vault.received()?;
     let of_it = |r: &&Received| r.letter == invitation.letter();
     if received.iter().find(of_it).is_some_and(|r| r.ended) {
@@ -1245,7 +1283,7 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
     }
     let Some(received) = received.iter().find(of_it) else {
         if let Some(copy) = copy {
-            return file_copy(session, &vault, &target.label, copy, &args).await;
+            return file_copy(session, copy, &args).await;
         }
         let message = "the vault is your own; there is nothing to accept";
         return Err(Failure::usage(
@@ -1299,6 +1337,35 @@ pub(super) async fn accept(session: &Session, args: Accept) -> Result<()> {
         file.display()
     ));
     Ok(())
+}
+
+/// Why an offer does not open, which the owner may have to file.
+fn not_opened(session: &Session, error: kluis::Error, may_be_filed: bool) -> Failure {
+    let is_grant = match &error {
+        kluis::Error::Tampered { what } | kluis::Error::NotFound { path: what } => {
+            what == "the grant"
+        }
+        _ => false,
+    };
+    let mut failure = as_member(error);
+    match failure.exit {
+        Exit::NotAsWritten if is_grant => {
+            failure.message = "this grant does not open with this identity: it is for somebody else, for a group in which you have not accepted your place, or it was altered".to_owned();
+            failure.hint = "compare `kluis identity show` with whom it is for, accept the place in the group first, or ask for the grant anew".to_owned();
+        }
+        Exit::NotFound if is_grant => {
+            failure.message = "the store has no such grant".to_owned();
+            failure.hint = "ask who sent it for a new one; what somebody gave on is accepted from the file that they made, not from an invitation".to_owned();
+        }
+        _ => return failure,
+    }
+    if may_be_filed {
+        failure
+            .hint
+            .push_str("; the owner of the vault files it without an identity");
+        return session.by_the_environment(failure, Exit::NotAsWritten);
+    }
+    failure
 }
 
 /// As a shell takes it for one word.
@@ -1368,7 +1435,7 @@ fn offer(argument: &OsStr) -> Result<(Address, Invitation, Option<GrantFile>)> {
 async fn open_identity(
     session: &Session,
     file: &Path,
-    target: &crate::session::Target,
+    target: &Target,
 ) -> Result<std::sync::Arc<kluis::Identity>> {
     let secrets = &session.common.secrets;
     secrets
@@ -1378,7 +1445,7 @@ async fn open_identity(
 
 /// What is offered, and by whom: what the person who accepts has to know.
 fn show_offer(session: &Session, label: &str, received: &Received, yes: bool) {
-    let terms = describe(&received.terms) + &chain(received);
+    let terms = describe(&received.terms) + unfiled(received);
     for line in [
         match received.kind {
             Kind::Group => format!("{label} offers a place in the group {}", received.own_name),
@@ -1391,8 +1458,13 @@ fn show_offer(session: &Session, label: &str, received: &Received, yes: bool) {
                 received.own_name
             ),
         },
-        format!("from {}", received.grantor),
-        "these are the words that its owner sees in `kluis identity show`: compare them".to_owned(),
+        format!("from {}", from_whom(received)),
+        if received.chain.is_empty() {
+            "these are the words that its owner sees in `kluis identity show`: compare them"
+        } else {
+            "these are the words that each of them sees in `kluis identity show`: compare them"
+        }
+        .to_owned(),
     ] {
         session.terminal.before_asking(&line, yes);
     }
