@@ -63,9 +63,20 @@ pub fn phrase(words: &str) -> Credential {
 }
 
 /// Options with the cheapest password; those of signed vaults where `KLUIS_TEST_SIGNED`
-/// is set, with which `./test signed` runs these tests again.
+/// is set, and without a cache of headers where `KLUIS_TEST_COLD` is, with which
+/// `./test signed cold` runs these tests again.
 pub fn options() -> VaultOptions {
-    VaultOptions::new().kdf(cheap()).signed(is_signed())
+    let options = VaultOptions::new().kdf(cheap()).signed(is_signed());
+    if is_cold() {
+        options.header_cache(0)
+    } else {
+        options
+    }
+}
+
+/// Whether nothing is known of an object when it is read.
+pub fn is_cold() -> bool {
+    std::env::var_os("KLUIS_TEST_COLD").is_some()
 }
 
 /// Bytes in the store of an object with so many of content and padding.

@@ -16,8 +16,8 @@ use kluis::object_store::{Attribute, Attributes, GetRange, ObjectMeta, PutMode};
 use kluis::{Check, Error, Finding, Password, PutOptions, Result, Unlisted, Vault, Verdict};
 use kluis_adversary::{Fault, HostileStore, Lie, Op, Rule, RuleId};
 use kluis_tests::{
-    CHUNK, HEADER, SEALED, as_store, cheap, contents, hostile_vault, is_signed, open, open_with,
-    options, pattern, phrase, plant, read, store_of, unplant, words,
+    CHUNK, HEADER, SEALED, as_store, cheap, contents, hostile_vault, is_cold, is_signed, open,
+    open_with, options, pattern, phrase, plant, read, store_of, unplant, words,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -92,7 +92,12 @@ impl Scene {
         }
     }
 
-    fn tell(&self, lie: Lie) -> RuleId {
+    /// From now on the store lies to somebody who knows the object's header (B05). In the
+    /// part `cold` of the tests he never does.
+    async fn tell(&self, lie: Lie) -> RuleId {
+        if !self.content.is_empty() {
+            self.ranged(0..1).await.unwrap();
+        }
         self.store.add(lie.at(&self.place))
     }
 
@@ -129,7 +134,7 @@ impl Scene {
     async fn refuses(&self, lie: Lie, codes: &[&str], what: &str) {
         let before = self.store.contents().await.unwrap();
         let mark = self.store.mark();
-        let rule = self.tell(lie);
+        let rule = self.tell(lie).await;
         let fails = |result: Result<()>| {
             let error = result.expect_err(what);
             assert!(codes.contains(&error.code()), "{what}: {error:?}");
@@ -207,7 +212,7 @@ async fn every_flipped_bit_is_refused() {
                 5 if within > 0 => "unsupported_format",
                 _ => "tampered",
             };
-            let rule = scene.tell(Lie::FlipBit(bit as u64));
+            let rule = scene.tell(Lie::FlipBit(bit as u64)).await;
             let mark = scene.store.mark();
             let error = read(&scene.vault, "a/x").await.expect_err("a flipped bit");
             assert_eq!(error.code(), expected, "bit {within} of byte {byte}");
@@ -215,9 +220,14 @@ async fn every_flipped_bit_is_refused() {
             if expected == "tampered" {
                 shapes.insert(scene.store.journal().since(mark).to_string());
             }
-            // Some flips are out of reach of a range, none changes what it gives.
+            // Some flips are out of reach of a range, and of one whose header is known;
+            // none changes what it gives.
             if bit % 11 == 0 && !scene.content.is_empty() {
-                scene.ranged(0..9).await.expect_err("a flipped bit");
+                let ranged = scene.ranged(0..9).await;
+                assert!(
+                    ranged.is_err() || !is_cold() && byte < HEADER,
+                    "a flipped bit"
+                );
             }
             assert!(scene.store.remove(rule) > 0);
         }
@@ -234,7 +244,7 @@ async fn l14_every_other_length_is_refused() {
     let scene = Scene::new(canaries(41)).await;
     let stored = scene.stored().await;
     for length in 0..stored.len() {
-        let rule = scene.tell(Lie::Truncate(length));
+        let rule = scene.tell(Lie::Truncate(length)).await;
         let error = read(&scene.vault, "a/x").await.expect_err("cut short");
         assert_eq!(error.code(), "tampered", "{length}");
         for result in [
@@ -332,7 +342,7 @@ async fn chunks_belong_to_their_place_in_one_write_of_one_object() {
                     mixed[range.clone()].copy_from_slice(&theirs[range]);
                 }
             }
-            let rule = scene.tell(serve(mixed));
+            let rule = scene.tell(serve(mixed)).await;
             let error = read(&scene.vault, "a/x").await.expect_err(what);
             assert_eq!(error.code(), "tampered", "{mix:b} {what}");
             scene.streamed().await.expect_err(what);
@@ -343,7 +353,7 @@ async fn chunks_belong_to_their_place_in_one_write_of_one_object() {
         .refuses(serve(other), &["tampered"], "all of another object")
         .await;
     // What a fresh client cannot see: an old write, whole and authentic.
-    let rule = scene.tell(serve(first));
+    let rule = scene.tell(serve(first)).await;
     assert!(read(&scene.vault, "a/x").await.unwrap() == content);
     scene.store.remove(rule);
 }
@@ -434,7 +444,7 @@ async fn a_dishonest_answer_is_an_error_or_the_truth() {
             .await;
         for claim in [0..1, 1..stored as u64, 0..u64::MAX, 0..1 << 46, 5..5] {
             let what = format!("claims {claim:?}");
-            let rule = scene.tell(Lie::ClaimRange(claim));
+            let rule = scene.tell(Lie::ClaimRange(claim)).await;
             let read = read(&scene.vault, "a/x").await;
             match &read {
                 Ok(content) => assert!(*content == scene.content, "{what}"),
@@ -461,7 +471,7 @@ async fn a_dishonest_answer_is_an_error_or_the_truth() {
             scene.refuses(lie, &codes, what).await;
         }
         // Truths in another form: as small as can be, and under other tags.
-        let rule = scene.tell(Lie::TinyItems(1));
+        let rule = scene.tell(Lie::TinyItems(1)).await;
         if length < 1 << 20 {
             assert!(read(&scene.vault, "a/x").await.unwrap() == scene.content);
         }
@@ -476,7 +486,7 @@ async fn a_dishonest_answer_is_an_error_or_the_truth() {
             Lie::meta(|meta| meta.location = Path::from("another")),
         ] {
             let what = format!("{lie:?}");
-            let rule = scene.tell(lie);
+            let rule = scene.tell(lie).await;
             match scene.streamed().await {
                 Ok(()) => {}
                 Err(error) => assert_eq!(error.code(), "conflict", "{what}"),
@@ -497,7 +507,7 @@ async fn ranges_of_a_damaged_object_are_right_or_refused() {
     let scene = Scene::new(canaries(length)).await;
     let last = (HEADER + 5 * SEALED) as u64 * 8;
     // The last chunk is damaged: a range before it does not need it.
-    let rule = scene.tell(Lie::FlipBit(last));
+    let rule = scene.tell(Lie::FlipBit(last)).await;
     scene.ranged(0..100).await.unwrap();
     scene.ranged(CHUNK as u64..2 * CHUNK as u64).await.unwrap();
     let end = length as u64;
@@ -535,7 +545,7 @@ async fn ranges_of_a_damaged_object_are_right_or_refused() {
             Lie::Truncate(kept),
             Lie::meta(move |meta| meta.size = kept as u64),
         ] {
-            let rule = scene.tell(lie);
+            let rule = scene.tell(lie).await;
             for range in [
                 GetRange::Suffix(1),
                 GetRange::Suffix(100_000),
@@ -559,7 +569,7 @@ async fn ranges_of_a_damaged_object_are_right_or_refused() {
     }
     // A11: bodies shorter than their ranges.
     for n in 0..40 {
-        let rule = scene.tell(Lie::ShortBody(n * 8));
+        let rule = scene.tell(Lie::ShortBody(n * 8)).await;
         let ranges = [20..60, 70..80, 50_000..50_001];
         let got = scene.vault.get_ranges("a/x", &ranges).await;
         assert_eq!(got.expect_err("short").code(), "tampered", "{n}");
@@ -581,7 +591,7 @@ async fn nothing_is_given_out_before_the_end_is_authentic() {
             Lie::Extend(vec![0; 40].into()),
         ] {
             let what = format!("{lie:?} of {length}");
-            let rule = scene.tell(lie);
+            let rule = scene.tell(lie).await;
             let got = scene.vault.get("a/x").await;
             let pieces = match got {
                 Ok(object) => object
@@ -714,10 +724,12 @@ async fn attributes_outside_an_object_are_refused_when_they_are_not_its_own() {
         scene.store.remove(rule);
     }
     // What the store adds of its own is not shown.
-    let rule = scene.tell(Lie::attributes(|attributes| {
-        attributes.insert(Attribute::ContentEncoding, "evil".into());
-        attributes.insert(Attribute::Metadata("evil".into()), "evil".into());
-    }));
+    let rule = scene
+        .tell(Lie::attributes(|attributes| {
+            attributes.insert(Attribute::ContentEncoding, "evil".into());
+            attributes.insert(Attribute::Metadata("evil".into()), "evil".into());
+        }))
+        .await;
     let info = scene.vault.head("a/x").await.unwrap();
     assert_eq!(info.attributes, long("mine").attributes);
     scene.store.remove(rule);
@@ -887,7 +899,7 @@ async fn a_dishonest_listing_shows_nothing_that_does_not_decrypt() {
     }));
     assert_eq!(paths().await.unwrap(), ["a/x", "a/x", "a/y", "a/y"]);
     scene.store.remove(rule);
-    let rule = scene.tell(Lie::HideFromList);
+    let rule = scene.tell(Lie::HideFromList).await;
     assert_eq!(paths().await.unwrap(), ["a/y"]);
     assert_eq!(read(&scene.vault, "a/x").await.unwrap(), canaries(41));
     scene.store.remove(rule);
@@ -898,7 +910,7 @@ async fn a_dishonest_listing_shows_nothing_that_does_not_decrypt() {
     scene.store.remove(rule);
     // Sizes are the store's word; what has one that can be none is listed, so that
     // whoever reads it is told.
-    let rule = scene.tell(Lie::meta(|meta| meta.size = u64::MAX));
+    let rule = scene.tell(Lie::meta(|meta| meta.size = u64::MAX)).await;
     assert_eq!(paths().await.unwrap(), ["a/x", "a/y"]);
     read(&scene.vault, "a/x").await.unwrap_err();
     scene.store.remove(rule);
@@ -998,7 +1010,7 @@ async fn a_failed_read_asks_the_store_no_more_than_twice() {
         (Fault::Unauthenticated, "access_denied"),
         (Fault::Precondition, "conflict"),
     ] {
-        let rule = scene.tell(Lie::FailBefore(fault));
+        let rule = scene.tell(Lie::FailBefore(fault)).await;
         for call in 0..4 {
             let mark = scene.store.mark();
             let failed = match call {
@@ -1009,7 +1021,9 @@ async fn a_failed_read_asks_the_store_no_more_than_twice() {
             };
             assert_eq!(failed.unwrap_err().code(), code);
             let asked = scene.store.journal().since(mark).calls().len();
-            assert!(asked <= 2, "{fault:?}, call {call}: {asked}");
+            // The first of three was by a header that was known before.
+            let most = if call == 2 && !is_cold() { 3 } else { 2 };
+            assert!(asked <= most, "{fault:?}, call {call}: {asked}");
         }
         scene.store.remove(rule);
     }

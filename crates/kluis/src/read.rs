@@ -267,7 +267,11 @@ impl Vault {
         if let Some(GetRange::Bounded(range)) = &options.range {
             not_empty(range)?;
         }
-        let mut tries = Tries::new(self, text, &options);
+        // The whole brings its header along.
+        let mut tries = match &options.range {
+            Some(_) => Tries::new(self, text, &options),
+            None => Tries::cold(self, text, &options),
+        };
         loop {
             let known = tries.next();
             match self.read_once(text, &options, known).await {
