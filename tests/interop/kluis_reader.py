@@ -1416,6 +1416,8 @@ class Share:
         self.tree = self.letter.tree(self.letter.keys[1], self.generations is not None)
         require(not (self.through and self.letter.chain), "nothing is given on to a group")
         self.first, self.chain = self.letter, self.letter.chain
+        if self.chain:  # It was the giver's choice.
+            self.letter.mailbox = kdf(self.letter.mailbox, "given-on", vault_id, self.letter.statement_hash)
         self.head = self.chain[0].before if self.chain else self.letter.before
         self.filed, self.known, self.fallen, self.awaited = False, False, False, None
         self.tree.unfiled = self.is_unfiled
@@ -1427,6 +1429,9 @@ class Share:
         if entry.sequence <= self.first.before[0]:
             require(self.filed, "the ledger does not hold the grant at the top", AccessDenied)
             require(entry.sequence < self.first.before[0] or entry.hash == self.first.before[1], "given on in another ledger")
+            self.head = [entry.sequence, entry.hash]
+            return
+        if self.hear_filed(entry):
             self.head = [entry.sequence, entry.hash]
             return
         news, (label, notice) = [], self.as_holder()
@@ -1491,6 +1496,24 @@ class Share:
                         collection.closed = entry.sequence
                         if action[2]:
                             self.awaited = entry.sequence, action[2]
+
+    def hear_filed(self, entry):
+        """What is said to who has a folder or object by another's word: that it is filed, and where the owner's letter is."""
+        if not self.is_unfiled or self.tree.of[0] == 2:
+            return False
+        label = kdf(self.letter.mailbox, "holder", self.vault_id)[:16]
+        notice = kdf(self.letter.mailbox, "notice", self.vault_id)
+        for i, (audience, sealed) in enumerate(entry.parts):
+            for action in parse_actions(entry.part(notice, i, sealed)) if audience == [2, label] else ():
+                require(action == [9, self.first.statement_hash] or action[0] == 10 and action[2],
+                        "an action is not for who waits to be filed")
+                if action[0] == 9:
+                    self.known = True
+                    continue
+                self.awaited = entry.sequence, action[2]
+                for collection in self.tree.collections.values():
+                    collection.closed = entry.sequence
+        return self.known
 
     def as_holder(self):
         """Where parts for who holds one object or version stand, and their key; nothing for a folder."""

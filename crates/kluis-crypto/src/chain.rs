@@ -18,7 +18,6 @@ use crate::secret::secret_key;
 use crate::tree::{Past, Scope, Tree};
 use crate::{Error, GrantId, Position, RecordHash, Result, VaultId};
 use std::fmt;
-use subtle::ConstantTimeEq;
 
 /// Most statements of a chain, that of the owner among them.
 pub const MAX_CHAIN: usize = 4;
@@ -634,12 +633,7 @@ impl OwnersCopy {
         let right = own.suite == suite
             && own.grantor == above.card.hash()
             && self.signed.grantor.hash() == own.grantor;
-        // Letters of two grants would lie in one place.
-        let same_mailbox = |other: &GrantRecord| {
-            let other = other.mailbox.expose_secret();
-            bool::from(other.ct_eq(self.mailbox.expose_secret()))
-        };
-        if !right || state.grants.values().any(same_mailbox) {
+        if !right {
             return Err(Error::Tampered);
         }
         if own.before.sequence > head.sequence {
@@ -716,7 +710,9 @@ impl OwnersCopy {
             card: self.card.clone(),
             scope,
             terms: self.terms().clone(),
-            mailbox: self.mailbox.duplicate(),
+            mailbox: self
+                .mailbox
+                .given_on(&self.signed.statement.vault, self.signed.hash()),
             filed,
             time,
             statement: self.signed.hash(),
@@ -749,7 +745,7 @@ pub(crate) mod tests {
     use crate::ledger::{Appended, Decision};
     use crate::object::tests::put_in;
     use crate::testing::{Vault, flips, phrase};
-    use crate::{Entry, IdentitySuite, Ledger, Metadata, bundle_path};
+    use crate::{IdentitySuite, Ledger, Metadata};
     use proptest::prelude::*;
 
     const NOW: u64 = 5_000;
@@ -789,19 +785,26 @@ pub(crate) mod tests {
         let (id, name) = granted.unwrap();
         let letter = records.into_iter().find(|r| r.0 == name.path()).unwrap().1;
         let mut share = Share::open(who, &vault.secrets.vault(), &name, &letter).unwrap();
-        follow(&mut share, &vault.entries).unwrap();
+        follow(&mut share, vault).unwrap();
         (share, id)
     }
 
-    fn follow(share: &mut Share, entries: &[Entry]) -> Result<()> {
+    /// To the end of the ledger, with the letters on the way.
+    fn follow(share: &mut Share, vault: &Vault) -> Result<()> {
         let head = share.head().sequence;
-        let later = entries.iter().filter(|e| e.position().sequence > head);
-        later.into_iter().try_for_each(|entry| share.follow(entry))
+        let later = vault.entries.iter();
+        for entry in later.filter(|e| e.position().sequence > head) {
+            share.follow(entry)?;
+            if let Some(hash) = share.awaited() {
+                share.renew(vault.bundle(hash))?;
+            }
+        }
+        Ok(())
     }
 
     fn open(given: &GivenOn, who: &Identity, vault: &Vault) -> Result<Share> {
         let mut share = Share::open(who, &vault.secrets.vault(), &given.name(), given.letter())?;
-        follow(&mut share, &vault.entries)?;
+        follow(&mut share, vault)?;
         Ok(share)
     }
 
@@ -873,7 +876,7 @@ pub(crate) mod tests {
         let folder = |text| Scope::Folder(Some(path(text)));
         let (other, _) = give(&mut vault, &bob, folder("secret"), terms(true, false));
         let (mut his, _) = give(&mut vault, &bob, folder("a"), terms(false, true));
-        follow(&mut his, &vault.entries).unwrap();
+        follow(&mut his, &vault).unwrap();
         Scene {
             vault,
             bob,
@@ -1143,16 +1146,10 @@ pub(crate) mod tests {
             let next = hers.give_on(&carol, GiveOn::All, &to(&dave), terms(false, false), NOW);
             let next = next.unwrap();
             let mut shares = [hers, open(&next, &dave, &vault).unwrap()];
-            let revoked = vault.decide(Decision::Revoke(vec![to_bob])).unwrap();
+            vault.decide(Decision::Revoke(vec![to_bob])).unwrap();
             assert!(vault.ledger().grants().next().is_none(), "all in one entry");
             for share in &mut shares {
-                follow(share, &vault.entries).unwrap();
-                assert!(share.is_closed());
-                if let Some(hash) = share.awaited() {
-                    let at = bundle_path(hash);
-                    let bundle = revoked.records.iter().find(|r| r.0 == at).unwrap();
-                    assert!(!share.renew(&bundle.1).unwrap());
-                }
+                follow(share, &vault).unwrap();
                 assert!(share.is_closed());
             }
             // With the leave of a grant that is gone, and opened from the beginning.
@@ -1222,7 +1219,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_copy_is_for_one_owner_and_names_each_mailbox_once() {
+    fn a_copy_is_for_one_owner_and_is_filed_once() {
         let mut scene = scene();
         let to_carol = to(&scene.carol);
         let all = || GiveOn::All;
@@ -1247,7 +1244,7 @@ pub(crate) mod tests {
             Some(Error::Tampered),
             "in another's name"
         );
-        // His own mailbox for her: one of the two would miss its letters.
+        // His own mailbox for her: it is not his any more, and both find their letters.
         let (first, chain, own) = his.first();
         let statement = Statement {
             id: GrantId([7; 16]),
@@ -1258,8 +1255,12 @@ pub(crate) mod tests {
         let same = his
             .hand_on(&scene.bob, made, &to_carol, (chain, own))
             .unwrap();
-        let refused = file(&same, &mut scene.vault, &scene.bob).err();
-        assert_eq!(refused, Some(Error::Tampered));
+        file(&same, &mut scene.vault, &scene.bob).unwrap();
+        assert!(
+            !open(&same, &scene.carol, &scene.vault)
+                .unwrap()
+                .is_unfiled()
+        );
         file(&given, &mut scene.vault, &scene.bob).unwrap();
         let twice = file(&given, &mut scene.vault, &scene.bob).err();
         assert!(matches!(twice, Some(Error::InvalidInput(_))), "{twice:?}");
@@ -1293,6 +1294,151 @@ pub(crate) mod tests {
             .give_on(&scene.bob, GiveOn::All, &team, terms(false, false), NOW);
         let filed = file(&given.unwrap(), &mut scene.vault, &scene.bob);
         assert!(matches!(filed, Err(Error::InvalidInput(_))), "{filed:?}");
+    }
+
+    /// In a signed vault Bob may read and not write. What he says of keys and of whose
+    /// signatures count is his word until the owner has filed it, and no longer.
+    #[test]
+    fn what_is_filed_rests_on_the_owners_keys_and_writers() {
+        let mut vault = Vault::make_in(Suite::V2, false, &phrase(1));
+        let (bob, carol) = (person(), person());
+        let folder = Scope::Folder(Some(path("a")));
+        let (his, _) = give(&mut vault, &bob, folder, terms(false, true));
+        type Lie = fn(&mut Tree, &Identity);
+        let lies: [(&str, Lie); 3] = [
+            ("a writer", |tree, bob| {
+                let own = tree.mounted(None).unwrap().id();
+                let own = tree.get_mut(&own).unwrap();
+                let epoch = own.last().unwrap().number;
+                let writers = std::sync::Arc::make_mut(&mut own.writers);
+                writers.add(*bob.card().signing_key(), epoch).unwrap();
+            }),
+            ("the key of an older epoch", |tree, _| {
+                let own = tree.mounted(None).unwrap().id();
+                let others = tree.collections().map(|c| c.id());
+                let taken = others.filter(|id| *id != own).collect::<Vec<_>>();
+                let taken = tree.get_mut(&taken[0]).unwrap();
+                taken.epochs[0].key = crate::collection::ContentKey::make().unwrap();
+            }),
+            ("the key of today", |tree, _| {
+                let own = tree.mounted(None).unwrap().id();
+                let own = tree.get_mut(&own).unwrap();
+                own.epochs[0].key = crate::collection::ContentKey::make().unwrap();
+            }),
+        ];
+        let card = to(&carol);
+        for (what, lie) in lies {
+            let (place, scope, mut tree) = his.narrowed(GiveOn::All).unwrap();
+            lie(&mut tree, &bob);
+            let honest = his.give_on(&bob, GiveOn::All, &card, terms(false, false), NOW);
+            let honest = copy(&honest.unwrap(), &vault, &bob).unwrap();
+            let statement = Statement {
+                id: GrantId(random_bytes().unwrap()),
+                tree: grant::tree_hash(&tree),
+                scope,
+                ..honest.signed.statement
+            };
+            let (first, chain, own) = his.first();
+            let chain = chain.with(first.clone(), own);
+            let mailbox = MailboxSecret::make().unwrap();
+            let made = (statement, place, tree);
+            let given = his.hand_on(&bob, made, &card, (chain, &mailbox)).unwrap();
+            file(&given, &mut vault, &bob).unwrap();
+            let hers = open(&given, &carol, &vault).unwrap();
+            assert!(!hers.is_unfiled() && !hers.is_closed());
+            let ledger = vault.ledger();
+            let owners = ledger.tree().part(&Scope::Folder(Some(path("a"))), None);
+            let owners = grant::tree_hash(&owners.unwrap());
+            assert_eq!(grant::tree_hash(hers.tree()), owners, "{what}");
+        }
+    }
+
+    /// Bob chooses the mailbox of whom he gives on to. By none does what the ledger says
+    /// there come to others, who would take it for tampering.
+    #[test]
+    fn no_mailbox_that_a_giver_chooses_is_that_of_others() {
+        let mut vault = Vault::make(false, &phrase(1));
+        let (bob, carol, eve) = (person(), person(), person());
+        let object = || Scope::Object(path("a/x"));
+        let (mut hers, _) = give(&mut vault, &eve, object(), terms(false, false));
+        let (his, _) = give(&mut vault, &bob, object(), terms(false, true));
+        follow(&mut hers, &vault).unwrap();
+        let (id, ledger) = (vault.secrets.vault(), vault.ledger());
+        let writer = (&id, Suite::V1, &**vault.secrets.identity());
+        let (tree, metadata) = (ledger.tree(), Metadata::default());
+        let (sealed, _) = put_in(writer, tree, "a/x", 1, &metadata, b"x", true);
+        let header = Box::new(*sealed.first_chunk().unwrap());
+        let version = GiveOn::Version(path("x"), header);
+        let (place, scope, tree) = his.narrowed(version).unwrap();
+        let (first, chain, own) = his.first();
+        let chain = chain.with(first.clone(), own);
+        let card = to(&carol);
+        let statement = Statement {
+            id: GrantId([7; 16]),
+            grantor: bob.card().hash(),
+            grantee: carol.card().hash(),
+            scope,
+            terms: terms(false, false),
+            tree: grant::tree_hash(&tree),
+            before: his.head(),
+            above: Some(first.hash()),
+            ..first.statement.clone()
+        };
+        // What Eve looks for news by.
+        let (held, epoch) = his.tree().writer(&path("x")).unwrap();
+        let key = held.object_key(epoch).unwrap();
+        let mailbox = MailboxSecret::init_with(|out| *out = *key.expose_secret());
+        let made = (statement, place, tree);
+        let given = his.hand_on(&bob, made, &card, (chain, &mailbox)).unwrap();
+        file(&given, &mut vault, &bob).unwrap();
+        assert!(!open(&given, &carol, &vault).unwrap().is_closed());
+        vault.decide(Decision::Revoke(vec![given.id()])).unwrap();
+        assert_eq!(follow(&mut hers, &vault), Ok(()));
+        assert!(!hers.is_closed());
+        assert!(open(&given, &carol, &vault).unwrap().is_closed());
+    }
+
+    /// Anybody can make a letter, with any numbers in it.
+    #[test]
+    fn no_number_in_a_letter_runs_over() {
+        let scene = scene();
+        let (place, scope, mut tree) = scene.his.narrowed(GiveOn::All).unwrap();
+        let own = tree.mounted(None).unwrap().id();
+        let epochs = &mut tree.get_mut(&own).unwrap().epochs;
+        for orphan in [true, false] {
+            epochs.push(crate::collection::Epoch {
+                number: u32::MAX,
+                opened: u64::MAX - u64::from(!orphan),
+                orphan,
+                key: crate::collection::ContentKey::make().unwrap(),
+            });
+        }
+        let entry = &scene.vault.entries[1];
+        let statement = Statement {
+            grantor: scene.bob.card().hash(),
+            grantee: scene.carol.card().hash(),
+            scope,
+            tree: grant::tree_hash(&tree),
+            before: Position {
+                sequence: u64::MAX,
+                hash: entry.previous().unwrap(),
+            },
+            ..scene.his.first().0.statement.clone()
+        };
+        assert_eq!(place, "");
+        let (name, mailbox) = (LetterName::make().unwrap(), MailboxSecret::make().unwrap());
+        let (card, keys) = (scene.carol.card(), Keys::Inside(tree));
+        let letter = grant::first_letter(&scene.bob, card, &statement, &mailbox, keys, &name);
+        let id = scene.vault.secrets.vault();
+        let mut hers = Share::open(&scene.carol, &id, &name, &letter.unwrap()).unwrap();
+        assert_eq!(hers.follow(entry), Err(Error::Tampered));
+        let tree = hers.tree();
+        let own = tree.get(&own).unwrap();
+        for epoch in &own.epochs {
+            let closed = tree.closed_at(own, epoch, &path("x"));
+            assert!(closed.is_none_or(|closed| closed > 0));
+            tree.is_below_floor(own, epoch, &path("x"));
+        }
     }
 
     proptest! {

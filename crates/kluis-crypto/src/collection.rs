@@ -206,10 +206,10 @@ impl Collection {
     /// by the one that the chain has in its place too, and not before somebody could
     /// have written with it who took it for the chain's.
     pub(crate) fn closed_at(&self, epoch: &Epoch) -> Option<u64> {
-        let first = epoch.number + u32::from(!epoch.orphan);
+        let first = epoch.number.saturating_add(u32::from(!epoch.orphan));
         let next = self.epochs.iter().find(|e| !e.orphan && e.number >= first);
         let closed = next.map(|e| e.opened).into_iter().chain(self.closed).min();
-        closed.map(|closed| closed.max(epoch.opened + u64::from(epoch.orphan)))
+        closed.map(|closed| closed.max(epoch.opened.saturating_add(epoch.orphan.into())))
     }
 
     /// Whether the owner refuses an epoch; that of an orphan with those before the one

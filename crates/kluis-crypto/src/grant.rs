@@ -51,6 +51,17 @@ impl MailboxSecret {
         out
     }
 
+    /// `KDF(secret in the letter, "given-on", vault id, statement hash)`: of what was given
+    /// on, whose secret is the giver's choice. One that he chose to be what others look for
+    /// news by is not that any more.
+    pub(crate) fn given_on(&self, vault: &VaultId, statement: RecordHash) -> Self {
+        Self::derive(
+            self.expose_secret(),
+            Label::GIVEN_ON,
+            &[vault.as_bytes(), statement.as_bytes()],
+        )
+    }
+
     /// `KDF(mailbox secret, "letter-key", vault id)`
     fn key(&self, vault: &VaultId) -> LetterKey {
         LetterKey::derive(self.expose_secret(), Label::LETTER_KEY, &[vault.as_bytes()])
@@ -822,6 +833,11 @@ impl Share {
         chain.check(&first.statement)?;
         let (road, mut tree) = Self::stated(&first.statement, given)?;
         tree.set_unfiled(!chain.is_empty());
+        let mailbox = if chain.is_empty() {
+            mailbox
+        } else {
+            mailbox.given_on(&first.statement.vault, first.hash())
+        };
         // From before all that the statements say was filed.
         let top = chain.owners().unwrap_or(&first);
         Ok(Self {
@@ -866,7 +882,8 @@ impl Share {
     /// the owner sealed; `AccessDenied` where the next entry does not file the grant.
     pub fn follow(&mut self, entry: &Entry) -> Result<()> {
         let position = entry.position();
-        if entry.previous() != Some(self.head.hash) || position.sequence != self.head.sequence + 1 {
+        let next = self.head.sequence.checked_add(1);
+        if entry.previous() != Some(self.head.hash) || next != Some(position.sequence) {
             return Err(Error::Tampered);
         }
         self.hear(entry)?;
@@ -879,6 +896,10 @@ impl Share {
             if position.sequence == first.sequence && position != first {
                 return Err(Error::Tampered);
             }
+            self.head = position;
+            return Ok(());
+        }
+        if self.hear_filed(entry)? {
             self.head = position;
             return Ok(());
         }
@@ -948,6 +969,31 @@ impl Share {
             }
         }
         Ok(())
+    }
+
+    /// Takes in that an entry files what was given on, and where the owner's own letter is,
+    /// which is of behind that entry: from then on nothing rests on the keys and writers
+    /// that the giver named. A version is told of as one that the owner gave.
+    fn hear_filed(&mut self, entry: &Entry) -> Result<bool> {
+        if self.chain.is_empty() || self.known || self.tree.version().is_some() {
+            return Ok(false);
+        }
+        let own = std::iter::once(self.mailbox.expose_secret());
+        for action in entry.notices_below(&self.statement.vault, own)? {
+            match action {
+                Action::Filed(statement) if statement == self.first.hash() => self.known = true,
+                Action::Closed {
+                    bundle: Some(bundle),
+                    ..
+                } => {
+                    let sequence = entry.position().sequence;
+                    self.tree.close(sequence);
+                    self.awaited = Some((sequence, bundle));
+                }
+                _ => return Err(Error::Tampered),
+            }
+        }
+        Ok(self.known)
     }
 
     /// The hash of a bundle that may hold the keys that follow those that were

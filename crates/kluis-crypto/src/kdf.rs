@@ -45,6 +45,7 @@ labels! {
     LETTER_LABEL = "letter-label",
     LETTER_KEY = "letter-key",
     BELOW = "below",
+    GIVEN_ON = "given-on",
     LINK_NAME = "link-name",
     LINK_KEY = "link-key",
     GROUP_MAILBOX = "group-mailbox",

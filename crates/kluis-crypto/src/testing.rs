@@ -2,8 +2,8 @@
 
 use crate::ledger::{Appended, Decision};
 use crate::{
-    Credential, Entry, Header, IdentitySuite, KdfParams, Ledger, Password, RecoveryPhrase, Suite,
-    VaultSecrets, make_slot,
+    Credential, Entry, Header, IdentitySuite, KdfParams, Ledger, Password, RecordHash,
+    RecoveryPhrase, Suite, VaultSecrets, bundle_path, make_slot,
 };
 
 /// The cheapest Argon2id that the limits allow.
@@ -27,6 +27,8 @@ pub(crate) struct Vault {
     pub(crate) secrets: VaultSecrets,
     pub(crate) headers: Vec<Header>,
     pub(crate) entries: Vec<Entry>,
+    /// What entries brought along, by its path.
+    pub(crate) records: Vec<(String, Vec<u8>)>,
 }
 
 impl Vault {
@@ -43,6 +45,7 @@ impl Vault {
             secrets,
             headers: vec![header],
             entries: vec![entry],
+            records: Vec::new(),
         }
     }
 
@@ -78,7 +81,15 @@ impl Vault {
         let ledger = self.ledger();
         let appended = ledger.next(self.header(), &self.secrets, now, decision)?;
         self.entries.push(appended.entry.clone());
+        self.records.extend(appended.records.iter().cloned());
         Ok(appended)
+    }
+
+    /// The bundle with this hash, as the store has it.
+    pub(crate) fn bundle(&self, hash: RecordHash) -> &[u8] {
+        let at = bundle_path(hash);
+        let mut records = self.records.iter();
+        &records.find(|record| record.0 == at).unwrap().1
     }
 
     /// Another header with these slots, which the ledger does not name yet.

@@ -153,8 +153,8 @@ enum To {
     Members(CollectionId, u32),
     /// The key of this object.
     Object(CollectionId, u32, VaultPath),
-    /// The grant of a version.
-    Version(GrantId),
+    /// Its grantee alone, by his mailbox.
+    Grantee(GrantId),
     /// Everybody below this grant, filed or not.
     Below(GrantId),
 }
@@ -388,7 +388,7 @@ impl Draft<'_> {
         let grant = self.state.grant(&id).ok_or(Error::NotFound("grant"))?;
         // No epoch that is closed tells who holds a version.
         if let Scope::Version(..) = grant.scope {
-            self.tell(To::Version(id), Action::Revoke(id));
+            self.tell(To::Grantee(id), Action::Revoke(id));
         }
         self.decide(Action::Revoke(id))
     }
@@ -582,10 +582,42 @@ impl Draft<'_> {
             ));
         }
         let grant = copy.record(to, (above, scope), (self.sequence, self.now));
-        let whom = self.holders(&grant)?;
-        self.tell(whom, Action::Filed(grant.statement));
+        let (id, whom) = (grant.id, To::Grantee(grant.id));
+        self.tell(whom.clone(), Action::Filed(grant.statement));
         self.decide(Action::Grant(Box::new(grant)))?;
-        self.settle_writers(&reached, closing)
+        self.settle_writers(&reached, closing)?;
+        if let Some((collection, bundle)) = self.own_letter(id)? {
+            let bundle = Some(bundle);
+            self.tell(whom, Action::Closed { collection, bundle });
+        }
+        Ok(())
+    }
+
+    /// A letter of the owner's to somebody who has keys by another's word alone. Of one
+    /// version the owner knows no key.
+    fn own_letter(&mut self, id: GrantId) -> Result<Option<(CollectionId, RecordHash)>> {
+        let grant = self.state.grants.get(&id).ok_or(Error::Tampered)?;
+        let Some(own) = self.state.collection_of(&grant.scope).map(Collection::id) else {
+            return Ok(None);
+        };
+        let tree = self.part_for(grant)?;
+        let statement = self.statement(grant, grant::tree_hash(&tree))?;
+        let mailbox = (&grant.mailbox, &grant.mailbox);
+        let (grantor, keys) = (self.secrets.identity(), Keys::Inside(tree));
+        let mut bundle = Bundle::new();
+        bundle.add_letter(self.sequence, grantor, &statement, mailbox, keys)?;
+        let (hash, record) = bundle.finish()?;
+        self.records.push((grant::bundle_path(hash), record));
+        Ok(Some((own, hash)))
+    }
+
+    /// The keys of what a grant gives now.
+    fn part_for(&self, grant: &GrantRecord) -> Result<Tree> {
+        let since = match grant.terms.past {
+            Past::HeldBack => self.state.chain_of(&grant.id).last().map(|top| top.filed),
+            Past::Shared => None,
+        };
+        self.tree().part(&grant.scope, since)
     }
 
     fn link(&mut self, scope: Scope, link: &NewLink, terms: LinkTerms) -> Result<()> {
@@ -869,8 +901,7 @@ impl Draft<'_> {
             }
             let (keys, tree) = match grant.terms.past {
                 Past::HeldBack => {
-                    let since = self.state.chain_of(&grant.id).last().map(|top| top.filed);
-                    let tree = self.tree().part(&grant.scope, since)?;
+                    let tree = self.part_for(grant)?;
                     let hash = grant::tree_hash(&tree);
                     (Keys::Inside(tree), hash)
                 }
@@ -878,7 +909,7 @@ impl Draft<'_> {
                     let (ring, key, hash) = match rings.entry(&grant.scope) {
                         btree_map::Entry::Occupied(known) => known.into_mut(),
                         btree_map::Entry::Vacant(new) => {
-                            let tree = self.tree().part(&grant.scope, None)?;
+                            let tree = self.part_for(grant)?;
                             let (ring, key) = bundle.add_ring(&vault, self.sequence, &tree)?;
                             new.insert((ring, key, grant::tree_hash(&tree)))
                         }
@@ -1002,7 +1033,7 @@ impl Draft<'_> {
         let own = self.state.collection_of(&grant.scope);
         let own = own.and_then(|own| Some((own.id, own.current()?.number)));
         match (&grant.scope, own) {
-            (Scope::Version(..), _) => Ok(To::Version(grant.id)),
+            (Scope::Version(..), _) => Ok(To::Grantee(grant.id)),
             (Scope::Folder(_) | Scope::Group(..), Some((id, number))) => {
                 Ok(To::Members(id, number))
             }
@@ -1030,7 +1061,7 @@ impl Draft<'_> {
                 let key = held.and_then(|(held, epoch)| held.object_key(epoch));
                 key.map(|key| of_holder(key.expose_secret()))
             }
-            To::Version(id) | To::Below(id) => {
+            To::Grantee(id) | To::Below(id) => {
                 let grants = [&self.state, &self.ledger.state].map(|state| state.grants.get(id));
                 let grant = grants.into_iter().flatten().next();
                 grant.map(|grant| match whom {

@@ -3,7 +3,7 @@
 use super::grants::{bundle, given};
 use super::{File, check, hex};
 use crate::chain::tests::forged;
-use crate::ledger::Decision;
+use crate::ledger::{Appended, Decision};
 use crate::object::tests::put_in;
 use crate::random::scripted;
 use crate::testing::{Vault, flips, pattern, phrase};
@@ -84,7 +84,7 @@ fn chains() {
             copy: copy.into(),
             to: "carol".to_owned(),
         };
-        vault.decide(filed).unwrap();
+        let filed = vault.decide(filed).unwrap();
         let revoked = vault.decide(Decision::Revoke(vec![to_eve])).unwrap();
         put(&vault);
         let fallen = vault.decide(Decision::Revoke(vec![to_bob])).unwrap();
@@ -95,11 +95,16 @@ fn chains() {
             .iter()
             .map(|a| json!([hex(&a.key), a.from]))
             .collect();
-        let bundles: Vec<Value> = [&revoked, &fallen]
-            .iter()
-            .filter(|appended| appended.records.iter().any(|r| r.1.starts_with(b"KLB1")))
-            .map(|appended| hex(&bundle(appended)))
-            .collect();
+        // Who waits to be filed awaits none of what is for others.
+        let bundles = |all: &[&Appended]| -> Vec<Value> {
+            let has_one = |a: &&&Appended| a.records.iter().any(|r| r.1.starts_with(b"KLB1"));
+            all.iter()
+                .filter(has_one)
+                .map(|a| hex(&bundle(a)))
+                .collect()
+        };
+        let unfiled = bundles(&[&revoked, &fallen]);
+        let bundles = bundles(&[&filed, &revoked, &fallen]);
         let defaults = json!({
             "vault_id": hex(id.as_bytes()),
             "authorities": authorities,
@@ -111,12 +116,16 @@ fn chains() {
             json!(entries.map(|e| hex(e.as_bytes())).collect::<Vec<_>>())
         };
         let letter = |who: &Identity, given: &GivenOn, last: usize| {
-            json!({
+            let mut inputs = json!({
                 "secrets": hex(&who.to_secret_bytes()),
                 "letter_name": hex(&given.name().0),
                 "letter": hex(given.letter()),
                 "entries": until(last),
-            })
+            });
+            if given.id() != to_carol.id() {
+                inputs["bundles"] = json!(unfiled);
+            }
+            inputs
         };
         for (what, who, given, last) in [
             ("carol, before it is filed", &carol, &to_carol, 2),
