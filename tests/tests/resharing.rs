@@ -9,7 +9,7 @@
 
 use kluis::object_store::memory::InMemory;
 use kluis::{
-    Address, Error, GivenOn, GrantFile, Identity, IdentitySuite, Kind, MemoryState, Past,
+    Address, Contact, Error, GivenOn, GrantFile, Identity, IdentitySuite, Kind, MemoryState, Past,
     Recipient, Result, Terms, Vault, VaultOptions,
 };
 use kluis_adversary::{Cut, HostileStore};
@@ -155,6 +155,16 @@ async fn what_is_given_on_is_read_at_once_and_for_good_when_it_is_filed() {
 
     let found = owner.vault.to_file(&file(&given)).await.unwrap();
     assert_eq!(found.to, "carol (says bob)");
+    // A card that came under some name, and that nobody compared, is no better word.
+    let contact = Contact::new("mother", carol.card().clone()).unwrap();
+    owner.vault.save_contact(contact.clone()).await.unwrap();
+    let said = owner.vault.to_file(&file(&given)).await.unwrap();
+    assert_eq!(said.to, "carol (says bob)");
+    let contact = contact.verified(&carol.card().fingerprint()).unwrap();
+    owner.vault.save_contact(contact).await.unwrap();
+    let said = owner.vault.to_file(&file(&given)).await.unwrap();
+    assert_eq!(said.to, "mother");
+    owner.vault.forget_contact("mother").await.unwrap();
     assert_eq!(found.fingerprint, carol.card().fingerprint());
     assert_eq!(
         (found.path.as_deref(), found.kind),
@@ -626,6 +636,26 @@ async fn filing_survives_a_crash_at_every_request_and_a_race_with_taking_back() 
         Err(error) => assert_eq!(error.code(), "access_denied", "{error:?}"),
         Ok(hers) => assert!(read(&hers, "p/x").await.is_err()),
     }
+}
+
+/// One device files while another, which has not looked since, takes back the one above.
+#[tokio::test]
+async fn what_was_taken_names_who_was_filed_meanwhile() {
+    let owner = Owner::make().await;
+    let (bob, carol) = (identity(), identity());
+    owner.vault.put("p/x", "x").await.unwrap();
+    let (his, to_bob) = owner.give("p", &bob, terms(true, true)).await;
+    // By another road, which is to be named as what remains.
+    let (_, kept) = owner.give("p/in", &carol, terms(false, false)).await;
+    let given = give_on(&his, "p", &carol, "carol", terms(true, false));
+    let given = given.await.unwrap();
+    let other = owner.again().await;
+    owner.vault.file(&file(&given), None).await.unwrap();
+    let revoked = other.revoke(&[to_bob]).await.unwrap();
+    let taken: Vec<_> = revoked.taken.iter().map(|g| g.id).collect();
+    assert_eq!(taken, [to_bob, given.id]);
+    let remaining: Vec<_> = revoked.remaining.iter().map(|g| g.id).collect();
+    assert_eq!(remaining, [kept]);
 }
 
 #[tokio::test]

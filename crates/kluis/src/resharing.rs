@@ -10,7 +10,7 @@ use crate::{Address, Error, Result};
 use bytes::Bytes;
 use kluis_crypto::{
     Contact, Decision, Fingerprint, GiveOn, GrantFile, GrantId, IdentitySuite, OwnersCopy,
-    Recipient, Terms,
+    Recipient, Terms, Trust,
 };
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ pub struct ToFile {
     pub id: GrantId,
     /// The grant that it was given on from.
     pub above: Grant,
-    /// Whom it is for: the name in the owner's own address book, or else the one that
+    /// Whom it is for: the name of a verified contact of the owner's, or else the one that
     /// the grantor gave him, and that the grantor did.
     pub to: String,
     /// Whose card it is sealed to.
@@ -86,7 +86,9 @@ impl Vault {
     /// The recipient reads what the giver reads at once, from the [file](GivenOn::file)
     /// alone. It lasts beyond the epochs of today, lets write, and can be taken back by
     /// itself, once the owner has [filed](Self::file) it. Taking the giver's grant back
-    /// ends it, filed or not.
+    /// ends it, filed or not. Until it is filed the recipient has the giver's word alone for
+    /// the keys and, in a signed vault, for whose signatures count; for one version he
+    /// always has.
     pub async fn give_on(
         &self,
         folder: &str,
@@ -198,7 +200,10 @@ impl Vault {
         let (above, scope) = owner.ledger.examine(&copy, now()).map_err(of_file)?;
         let above = Grant::of(above);
         let fingerprint = copy.card().fingerprint();
-        let is_known = |contact: &&Contact| contact.card().fingerprint() == fingerprint;
+        // A card that nobody compared may have come under any name.
+        let is_known = |contact: &&Contact| {
+            contact.card().fingerprint() == fingerprint && contact.trust() == Trust::Verified
+        };
         let to = match owner.ledger.contacts().find(is_known) {
             Some(contact) => contact.name().to_owned(),
             None => said_by(copy.to(), &above.to),
@@ -274,7 +279,12 @@ fn said_by(name: &str, giver: &str) -> String {
         while !text.is_char_boundary(end) {
             end -= 1;
         }
-        text.get(..end).unwrap_or_default().to_owned()
+        let mut shown = text.get(..end).unwrap_or_default().to_owned();
+        if end < text.len() {
+            // What is left out may be who says it.
+            shown.push('…');
+        }
+        shown
     };
     format!("{} (says {})", cut(name), cut(giver))
 }

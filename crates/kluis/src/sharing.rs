@@ -480,7 +480,8 @@ pub struct Received {
     /// The grants above it, from the owner's down, where somebody gave it on.
     pub chain: Vec<Giver>,
     /// Whether it was given on and waits for the owner to file it: it is for reading
-    /// until then, and ends with the epoch in which it was given on.
+    /// until then, rests on the word of who gave it on, and ends with the epoch in which
+    /// it was given on.
     pub unfiled: bool,
 }
 
@@ -1034,11 +1035,23 @@ impl Vault {
             let held = held.map(|grant| (grant.id(), Grant::given(ledger, grant)));
             Ok::<_, Error>(held.collect::<BTreeMap<_, _>>())
         };
-        let mut before = held(&*self.control()?)?;
+        let mut known = self.control()?;
+        let mut before = held(&known)?;
         if !grants.iter().all(|id| before.contains_key(id)) {
-            before = held(&*self.refresh().await?)?;
+            known = self.refresh().await?;
+            before = held(&known)?;
         }
         let (control, _) = self.decide(Decision::Revoke(grants.to_vec())).await?;
+        let head = known.head().sequence;
+        if control.head().sequence > head + 1 {
+            // Another device decided meanwhile: whom it filed below these falls too.
+            for period in self.access(None).await?.access {
+                let is_new = period.ended_by.is_some_and(|by| by > head);
+                if is_new && period.grant.parent.is_some() {
+                    before.entry(period.grant.id).or_insert(period.grant);
+                }
+            }
+        }
         let named = |grant: &Grant| {
             let mut chain = std::iter::successors(Some(grant), |g| before.get(&g.parent?));
             chain.any(|above| grants.contains(&above.id))
