@@ -448,7 +448,8 @@ LINK = row(octets(16), octets(32), maybe(row(many(uint, 3, 3), octets(32), octet
 TOPS = {0: row(uint, octets(32)), 1: row(uint, text()), 2: row(uint, text(), octets(32))}
 SCOPES = {0: row(uint, text()), 1: row(uint, text()), 2: row(uint, text(), octets(32)),
           3: row(uint, octets(16), text(255))}
-GRANT = row(octets(16), text(255), octets(), many(anything, 2, 3), TERMS, octets(32), uint, uint, octets(32), octets(0, 16))
+GRANT = row(octets(16), text(255), octets(), many(anything, 2, 3), TERMS, octets(32), uint, uint, octets(32), octets(0, 16),
+            octets(0, 32))
 GROUP = row(text(255), uint, uint, octets(32), COLLECTION, many(GRANT, 0, 65536))
 ACTIONS = {
     1: row(uint, octets(16), text(), uint, octets(0, 32), octets(32)),
@@ -467,6 +468,7 @@ ACTIONS = {
     13: row(uint, octets(16)),
     14: row(uint, GROUP),
     18: row(uint, octets(16), uint32),
+    19: row(uint, octets(16), octets(32)),
 }
 
 
@@ -735,6 +737,10 @@ class State:
             require(not any(grant[9] == x for grant in self.grants.values()), "another grant hangs below it")
             gone = self.grants.pop(x, None) or any(group.members.pop(x, None) for group in self.groups.values())
             require(gone, "no such grant")
+        elif kind == 19:
+            held = [all[x] for all in [self.grants, *(group.members for group in self.groups.values())] if x in all]
+            require(held, "no such grant")
+            held[0][10] = action[2]
         elif kind == 12:
             self.check_link(x)
             fits = x[3][0] != 0 or self.tree.at(parse_mount(x[3][1])) is not None
@@ -1396,7 +1402,7 @@ class Share:
     place of the identity, a grant to the group."""
 
     def __init__(self, holder, vault_id, name, record):
-        self.vault_id, self.through = vault_id, None
+        self.vault_id, self.through, self.identity = vault_id, None, None
         sealed = strip_magic(record, b"KLG1", 16 << 20)
         if isinstance(holder, Share):
             _, suite, self.through = holder.generations
@@ -1409,7 +1415,8 @@ class Share:
             else:
                 raise Tampered("not sealed to the group in any generation")
         else:
-            self.card_hash, opened = holder.card.hash, holder.open(vault_id, name, sealed)
+            self.identity, self.card_hash = holder, holder.card.hash
+            opened = holder.open(vault_id, name, sealed)
         self.letter = Letter(opened, vault_id, self.card_hash)
         require(self.letter.keys[0] in ((0,) if self.through else (0, 2)), "a first letter has its keys inside")
         self.generations = self.letter.keys[1] if self.letter.keys[0] == 2 else None
@@ -1543,8 +1550,13 @@ class Share:
         if label not in labels:
             return False
         key = kdf(mailbox, "letter-key", self.vault_id)
-        letter = Letter(open_record(key, "letter", self.vault_id, place, letters[labels.index(label)][1]),
-                        self.vault_id, self.card_hash)
+        sealed = letters[labels.index(label)][1]
+        try:
+            opened = open_record(key, "letter", self.vault_id, place, sealed)
+        except Tampered:
+            require(self.identity, "a letter to a group is not for a card")
+            opened = self.identity.open(self.vault_id, label + place, sealed)
+        letter = Letter(opened, self.vault_id, self.card_hash)
         require(letter.id == self.letter.id and letter.before[0] + 1 == sequence and not letter.chain,
                 "a letter of another grant or entry")
         encoded, is_group = letter.keys[1], self.generations is not None

@@ -182,8 +182,8 @@ impl Chain {
     }
 
     /// The same chain with one more below.
-    fn with(&self, signed: Signed, mailbox: &MailboxSecret) -> Self {
-        let key = ChainKey::of(mailbox, &signed.statement.vault);
+    fn with(&self, signed: Signed, key: &ChainKey) -> Self {
+        let key = key.duplicate();
         let above = self.0.iter().map(Above::duplicate);
         Self(above.chain([Above { signed, key }]).collect())
     }
@@ -371,7 +371,7 @@ impl Share {
         }
         let (place, scope, tree) = self.narrowed(what)?;
         let mailbox = MailboxSecret::make()?;
-        let (first, chain, own_mailbox) = self.first();
+        let (first, chain, below) = self.first();
         if first.statement.grantee != identity.card().hash() {
             return Err(Error::AccessDenied(
                 "what a group was given is not given on, for nobody in it can sign for the group; ask the owner of the vault to share it",
@@ -389,7 +389,7 @@ impl Share {
             above: Some(first.hash()),
             ..first.statement.clone()
         };
-        let chain = chain.with(first.clone(), own_mailbox);
+        let chain = chain.with(first.clone(), below);
         if chain.0.len() >= MAX_CHAIN {
             return Err(too_deep());
         }
@@ -713,6 +713,7 @@ impl OwnersCopy {
             mailbox: self
                 .mailbox
                 .given_on(&self.signed.statement.vault, self.signed.hash()),
+            letters: None,
             filed,
             time,
             statement: self.signed.hash(),
@@ -785,18 +786,18 @@ pub(crate) mod tests {
         let (id, name) = granted.unwrap();
         let letter = records.into_iter().find(|r| r.0 == name.path()).unwrap().1;
         let mut share = Share::open(who, &vault.secrets.vault(), &name, &letter).unwrap();
-        follow(&mut share, vault).unwrap();
+        follow(&mut share, who, vault).unwrap();
         (share, id)
     }
 
     /// To the end of the ledger, with the letters on the way.
-    fn follow(share: &mut Share, vault: &Vault) -> Result<()> {
+    fn follow(share: &mut Share, who: &Identity, vault: &Vault) -> Result<()> {
         let head = share.head().sequence;
         let later = vault.entries.iter();
         for entry in later.filter(|e| e.position().sequence > head) {
             share.follow(entry)?;
             if let Some(hash) = share.awaited() {
-                share.renew(vault.bundle(hash))?;
+                share.renew(who, vault.bundle(hash))?;
             }
         }
         Ok(())
@@ -804,7 +805,7 @@ pub(crate) mod tests {
 
     fn open(given: &GivenOn, who: &Identity, vault: &Vault) -> Result<Share> {
         let mut share = Share::open(who, &vault.secrets.vault(), &given.name(), given.letter())?;
-        follow(&mut share, vault)?;
+        follow(&mut share, who, vault)?;
         Ok(share)
     }
 
@@ -876,7 +877,7 @@ pub(crate) mod tests {
         let folder = |text| Scope::Folder(Some(path(text)));
         let (other, _) = give(&mut vault, &bob, folder("secret"), terms(true, false));
         let (mut his, _) = give(&mut vault, &bob, folder("a"), terms(false, true));
-        follow(&mut his, &vault).unwrap();
+        follow(&mut his, &bob, &vault).unwrap();
         Scene {
             vault,
             bob,
@@ -1148,8 +1149,8 @@ pub(crate) mod tests {
             let mut shares = [hers, open(&next, &dave, &vault).unwrap()];
             vault.decide(Decision::Revoke(vec![to_bob])).unwrap();
             assert!(vault.ledger().grants().next().is_none(), "all in one entry");
-            for share in &mut shares {
-                follow(share, &vault).unwrap();
+            for (share, who) in shares.iter_mut().zip([&carol, &dave]) {
+                follow(share, who, &vault).unwrap();
                 assert!(share.is_closed());
             }
             // With the leave of a grant that is gone, and opened from the beginning.
@@ -1246,6 +1247,8 @@ pub(crate) mod tests {
         );
         // His own mailbox for her: it is not his any more, and both find their letters.
         let (first, chain, own) = his.first();
+        let ledger = scene.vault.ledger();
+        let mailbox = ledger.grant(&his.id()).unwrap().mailbox.duplicate();
         let statement = Statement {
             id: GrantId([7; 16]),
             ..good.signed.statement.clone()
@@ -1253,7 +1256,7 @@ pub(crate) mod tests {
         let made = (statement, String::new(), his.tree().duplicate());
         let chain = chain.with(first.clone(), own);
         let same = his
-            .hand_on(&scene.bob, made, &to_carol, (chain, own))
+            .hand_on(&scene.bob, made, &to_carol, (chain, &mailbox))
             .unwrap();
         file(&same, &mut scene.vault, &scene.bob).unwrap();
         assert!(
@@ -1362,7 +1365,7 @@ pub(crate) mod tests {
         let object = || Scope::Object(path("a/x"));
         let (mut hers, _) = give(&mut vault, &eve, object(), terms(false, false));
         let (his, _) = give(&mut vault, &bob, object(), terms(false, true));
-        follow(&mut hers, &vault).unwrap();
+        follow(&mut hers, &eve, &vault).unwrap();
         let (id, ledger) = (vault.secrets.vault(), vault.ledger());
         let writer = (&id, Suite::V1, &**vault.secrets.identity());
         let (tree, metadata) = (ledger.tree(), Metadata::default());
@@ -1393,7 +1396,7 @@ pub(crate) mod tests {
         file(&given, &mut vault, &bob).unwrap();
         assert!(!open(&given, &carol, &vault).unwrap().is_closed());
         vault.decide(Decision::Revoke(vec![given.id()])).unwrap();
-        assert_eq!(follow(&mut hers, &vault), Ok(()));
+        assert_eq!(follow(&mut hers, &eve, &vault), Ok(()));
         assert!(!hers.is_closed());
         assert!(open(&given, &carol, &vault).unwrap().is_closed());
     }

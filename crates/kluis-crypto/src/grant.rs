@@ -8,7 +8,7 @@
 
 use crate::card::Card;
 use crate::cbor::{Reader, Record, Writer};
-use crate::chain::{Chain, Signed};
+use crate::chain::{Chain, ChainKey, Signed};
 use crate::contact::Contact;
 use crate::group::Generations;
 use crate::header::{Suite, check_magic};
@@ -187,6 +187,8 @@ pub struct GrantRecord {
     pub(crate) scope: Scope,
     pub(crate) terms: Terms,
     pub(crate) mailbox: MailboxSecret,
+    /// By what later letters find him, since the root key was changed.
+    pub(crate) letters: Option<MailboxSecret>,
     /// The sequence of the ledger entry that filed it.
     pub(crate) filed: u64,
     /// When that was, by the clock of who wrote it.
@@ -204,8 +206,14 @@ impl GrantRecord {
             scope: self.scope.clone(),
             terms: self.terms.clone(),
             mailbox: self.mailbox.duplicate(),
+            letters: self.letters.as_ref().map(MailboxSecret::duplicate),
             ..*self
         }
+    }
+
+    /// By what letters find him now.
+    pub(crate) fn letters(&self) -> &MailboxSecret {
+        self.letters.as_ref().unwrap_or(&self.mailbox)
     }
 
     /// Names the grant.
@@ -259,7 +267,7 @@ impl fmt::Debug for GrantRecord {
 
 impl Record for GrantRecord {
     fn write(&self, to: &mut Writer) {
-        to.array(10)
+        to.array(11)
             .bytes(self.id.as_bytes())
             .text(&self.to)
             .bytes(self.card.as_bytes());
@@ -269,11 +277,12 @@ impl Record for GrantRecord {
             .uint(self.filed)
             .uint(self.time)
             .bytes(self.statement.as_bytes())
-            .bytes(self.parent.as_ref().map_or(&[], |id| id.as_bytes()));
+            .bytes(self.parent.as_ref().map_or(&[], |id| id.as_bytes()))
+            .bytes(self.letters.as_ref().map_or(&[], |s| s.expose_secret()));
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self> {
-        from.array(10)?;
+        from.array(11)?;
         Ok(Self {
             id: GrantId(*from.fixed()?),
             to: from.text(Contact::MAX_NAME)?.to_owned(),
@@ -285,13 +294,17 @@ impl Record for GrantRecord {
             time: from.uint()?,
             statement: RecordHash(*from.fixed()?),
             parent: from.fixed_or_empty()?.copied().map(GrantId),
+            letters: from.fixed_or_empty()?.map(mailbox),
         })
     }
 }
 
-fn read_mailbox(from: &mut Reader<'_>) -> Result<MailboxSecret> {
-    let secret = from.fixed()?;
-    Ok(MailboxSecret::init_with(|out| *out = *secret))
+pub(crate) fn read_mailbox(from: &mut Reader<'_>) -> Result<MailboxSecret> {
+    from.fixed().map(mailbox)
+}
+
+fn mailbox(secret: &[u8; 32]) -> MailboxSecret {
+    MailboxSecret::init_with(|out| *out = *secret)
 }
 
 /// What a grantor says and signs: who gave whom access to what, in which vault and
@@ -628,30 +641,38 @@ impl Bundle {
         Ok((self.rings.len() - 1, key))
     }
 
-    /// Adds a letter, to be found by `found_by`.
+    /// Adds a letter, to be found by `found_by`, and opened with that, or by the holder of
+    /// `card` alone.
     pub(crate) fn add_letter(
         &mut self,
         sequence: u64,
         grantor: &Identity,
         statement: &Statement,
-        (mailbox, found_by): (&MailboxSecret, &MailboxSecret),
+        (mailbox, found_by, card): (&MailboxSecret, &MailboxSecret, Option<&Card>),
         keys: Keys,
     ) -> Result<()> {
         let vault = &statement.vault;
-        let place = sequence.to_be_bytes();
-        let sealed = message::seal(
-            found_by.key(vault).expose_secret(),
-            &Self::place("letter", vault, &place),
-            &letter(
-                Signed::sign(grantor, statement.clone()),
-                mailbox,
-                keys,
-                Chain::default(),
-            )
-            .encode(),
-        )?;
-        self.letters.insert(found_by.label(vault, sequence), sealed);
+        let signed = Signed::sign(grantor, statement.clone());
+        let letter = letter(signed, mailbox, keys, Chain::default()).encode();
+        let label = found_by.label(vault, sequence);
+        let sealed = match card {
+            Some(card) => card.seal(vault, &Self::place_to_card(&label, sequence), &letter)?,
+            None => {
+                let place = sequence.to_be_bytes();
+                let place = Self::place("letter", vault, &place);
+                message::seal(found_by.key(vault).expose_secret(), &place, &letter)?
+            }
+        };
+        self.letters.insert(label, sealed);
         Ok(())
+    }
+
+    /// The place of a letter that is sealed to a card: `label ‖ u64(sequence)`.
+    fn place_to_card(label: &[u8; 16], sequence: u64) -> [u8; 24] {
+        let mut place = [0; 24];
+        place[..16].copy_from_slice(label);
+        place[16..].copy_from_slice(&sequence.to_be_bytes());
+        place
     }
 
     /// The record, and its hash.
@@ -728,6 +749,8 @@ pub struct Share {
     statement: Statement,
     grantor: Card,
     mailbox: MailboxSecret,
+    /// What follows from the first mailbox, which another letter may replace.
+    below: ChainKey,
     tree: Tree,
     /// The statement of the first letter, which is the one that is filed.
     first: Signed,
@@ -845,6 +868,7 @@ impl Share {
             head: top.statement.before,
             statement: first.statement.clone(),
             grantor: first.grantor.clone(),
+            below: ChainKey::of(&mailbox, &first.statement.vault),
             mailbox,
             tree,
             first,
@@ -1015,7 +1039,7 @@ impl Share {
     ///
     /// # Errors
     /// `Tampered` for another bundle than the one that is awaited.
-    pub fn renew(&mut self, bundle: &[u8]) -> Result<bool> {
+    pub fn renew(&mut self, identity: &Identity, bundle: &[u8]) -> Result<bool> {
         let (sequence, hash) = self.awaited.ok_or(Error::Tampered)?;
         // The entry that names it is signed by the vault's authority, so that a
         // grantor with another card than before is the owner's word too.
@@ -1035,7 +1059,13 @@ impl Share {
         };
         let place = sequence.to_be_bytes();
         let place = Bundle::place("letter", &vault, &place);
-        let letter = message::open(found_by.key(&vault).expose_secret(), &place, sealed)?;
+        let letter = match message::open(found_by.key(&vault).expose_secret(), &place, sealed) {
+            // Behind a change of the root key it is for the card, whoever knows the mailbox.
+            Err(Error::Tampered) => {
+                identity.open(&vault, &Bundle::place_to_card(&label, sequence), sealed)?
+            }
+            opened => opened?,
+        };
         let letter = Letter::decode(&letter)?;
         let statement = Self::check(&letter, &vault, &self.statement.grantee)?.statement;
         let is_new = statement.id == self.statement.id
@@ -1129,8 +1159,8 @@ impl Share {
         }
     }
 
-    pub(crate) fn first(&self) -> (&Signed, &Chain, &MailboxSecret) {
-        (&self.first, &self.chain, &self.mailbox)
+    pub(crate) fn first(&self) -> (&Signed, &Chain, &ChainKey) {
+        (&self.first, &self.chain, &self.below)
     }
 
     pub(crate) fn is_filed(&self) -> bool {
@@ -1302,12 +1332,96 @@ mod tests {
         carol.follow(&last.entry).unwrap();
         let bundle = bundle_path(carol.awaited().unwrap());
         let bundle = &last.records.iter().find(|r| r.0 == bundle).unwrap().1;
-        assert!(carol.renew(bundle).unwrap());
+        assert!(carol.renew(&people[0], bundle).unwrap());
         let inner = VaultPath::parse("b").unwrap();
         assert!(carol.tree().mounted(Some(&inner)).is_some());
         bob.follow(&last.entry).unwrap();
-        assert!(!bob.renew(bundle).unwrap());
+        assert!(!bob.renew(&people[1], bundle).unwrap());
         assert!(bob.tree().mounted(Some(&inner)).is_none());
+    }
+
+    /// A thief of the root key has the ledger as it was, with every mailbox in it, and the
+    /// provider gives him the rest. After a rotation that is of no use to him.
+    #[test]
+    fn letters_of_a_new_root_open_with_nothing_of_the_old_one() {
+        let mut vault = Vault::make(false, &phrase(1));
+        let id = vault.secrets.vault();
+        let anna = Identity::make(IdentitySuite::X25519, 1).unwrap();
+        let bert = Identity::make(IdentitySuite::X25519, 1).unwrap();
+        let (_, name, letter) = give(&mut vault, &anna);
+        let team = Decision::NewGroup {
+            name: "team".to_owned(),
+            suite: IdentitySuite::X25519,
+        };
+        vault.decide(team).unwrap();
+        let recipient = Recipient::trusted_on_first_use(bert.card().clone()).allow_classical();
+        let joined = Decision::Join {
+            group: "team".to_owned(),
+            recipient,
+        };
+        let place = vault.decide(joined).unwrap().granted.unwrap().1;
+        let to_team = Decision::Share {
+            scope: Scope::Folder(Some(VaultPath::parse("a").unwrap())),
+            recipient: vault.ledger().group("team").unwrap().recipient().unwrap(),
+            terms: Terms::reading(),
+        };
+        vault.decide(to_team).unwrap();
+        let stolen = vault.ledger();
+        let groups = stolen.groups().into_iter();
+        let members = groups.clone().flat_map(|group| group.members());
+        let mut mailboxes: Vec<_> = stolen.grants().chain(members).collect();
+        mailboxes.sort_by_key(|grant| grant.filed);
+        assert_eq!(mailboxes.len(), 3);
+        let mut mailboxes: Vec<_> = mailboxes.iter().map(|g| g.mailbox.duplicate()).collect();
+        for group in groups {
+            let more: Vec<_> = mailboxes.iter().map(|m| group.mailbox(&id, m)).collect();
+            mailboxes.extend(more.into_iter().map(Result::unwrap));
+        }
+
+        // And after it, when the keys change once more.
+        for _ in 0..2 {
+            vault.rotate(&[phrase(1)]);
+            vault.decide(Decision::CatchUp).unwrap();
+        }
+        let (eves, ..) = give(
+            &mut vault,
+            &Identity::make(IdentitySuite::X25519, 1).unwrap(),
+        );
+        let revoked = Decision::Revoke(vec![eves.granted.unwrap().0]);
+        vault.decide(revoked).unwrap();
+        let mut looked_at = 0;
+        for entry in &vault.entries {
+            let sequence = entry.position().sequence;
+            for (_, record) in &vault.records {
+                let Ok(bundle) = Bundle::parse(record) else {
+                    continue;
+                };
+                for sealed in bundle.letters.values() {
+                    let place = sequence.to_be_bytes();
+                    let place = Bundle::place("letter", &id, &place);
+                    for mailbox in &mailboxes {
+                        let key = mailbox.key(&id);
+                        assert!(message::open(key.expose_secret(), &place, sealed).is_err());
+                        looked_at += 1;
+                    }
+                }
+            }
+        }
+        assert!(looked_at > 0);
+
+        let berts = vault.records.iter().find(|r| r.0 == place.path());
+        let berts = berts.unwrap().1.clone();
+        for (who, name, letter) in [(&anna, name, &letter), (&bert, place, &berts)] {
+            let mut share = Share::open(who, &id, &name, letter).unwrap();
+            let before = share.head().sequence;
+            for entry in vault.entries.iter().skip(before as usize + 1) {
+                share.follow(entry).unwrap();
+                if let Some(hash) = share.awaited() {
+                    assert!(share.renew(who, vault.bundle(hash)).unwrap());
+                }
+            }
+            assert!(!share.is_closed());
+        }
     }
 
     fn give(vault: &mut Vault, identity: &Identity) -> (Appended, LetterName, Vec<u8>) {
@@ -1345,22 +1459,26 @@ mod tests {
         let revoked = Decision::Revoke(vec![second.granted.unwrap().0]);
         let revoked = vault.decide(revoked).unwrap();
         assert!(
-            share.renew(&revoked.records[0].1).is_err(),
+            share.renew(&anna, &revoked.records[0].1).is_err(),
             "nothing is awaited"
         );
         share.follow(&revoked.entry).unwrap();
         let bundle = &revoked.records[0].1;
         for (at, changed) in flips(bundle) {
-            assert_eq!(share.renew(&changed), Err(Error::Tampered), "byte {at}");
+            assert_eq!(
+                share.renew(&anna, &changed),
+                Err(Error::Tampered),
+                "byte {at}"
+            );
             // Without the ledger's word for it, too, nothing panics.
             let _ = Bundle::parse(&changed);
         }
         for length in 0..bundle.len() {
             let cut = &bundle[..length];
-            assert_eq!(share.renew(cut), Err(Error::Tampered), "{length}");
+            assert_eq!(share.renew(&anna, cut), Err(Error::Tampered), "{length}");
             assert!(Bundle::parse(cut).is_err(), "{length}");
         }
-        assert_eq!(share.renew(bundle), Ok(true));
+        assert_eq!(share.renew(&anna, bundle), Ok(true));
         assert!(!share.is_closed());
     }
 

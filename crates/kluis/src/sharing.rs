@@ -1387,7 +1387,7 @@ pub(crate) async fn open(
         .into_iter()
         .partition(|(_, share)| share.is_membership());
     for (accepted, mut share) in memberships {
-        let is_over = ends(follow(store, &mut bundles, &mut share, &entries).await)?;
+        let is_over = ends(follow(store, &mut bundles, &identity, &mut share, &entries).await)?;
         known.push((accepted, share, is_over));
     }
     known.sort_by_key(|(_, _, is_over)| *is_over);
@@ -1417,7 +1417,7 @@ pub(crate) async fn open(
         entries = since(older).await?;
     }
     for (accepted, mut share) in own {
-        let is_over = ends(follow(store, &mut bundles, &mut share, &entries).await)?;
+        let is_over = ends(follow(store, &mut bundles, &identity, &mut share, &entries).await)?;
         known.push((accepted, share, is_over));
     }
     known.append(&mut ended);
@@ -1562,6 +1562,7 @@ impl Bundles {
 async fn follow(
     store: &Backend,
     bundles: &mut Bundles,
+    identity: &Identity,
     share: &mut Share,
     entries: &[Entry],
 ) -> Result<()> {
@@ -1576,7 +1577,7 @@ async fn follow(
             continue;
         };
         let bundle = bundles.get(store, hash).await?;
-        if !share.renew(&bundle).map_err(core)? {
+        if !share.renew(identity, &bundle).map_err(core)? {
             return Err(taken_back(share.name()));
         }
     }

@@ -975,7 +975,8 @@ impl Vault {
     /// signing key and a new epoch: whoever once held the old root key, or an old
     /// header and its password, can neither read what is written from now on nor
     /// decide anything. What was written before they can read until it is written
-    /// again.
+    /// again. Links lead them to what is written later too, as whoever has the URL:
+    /// [withdraw](Self::revoke_link) those that are in force.
     ///
     /// Other clients that have the vault open have to open it again. A client that
     /// pins nothing can still be led into the vault as it was before, by the

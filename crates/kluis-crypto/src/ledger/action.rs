@@ -4,7 +4,7 @@ use crate::card::Card;
 use crate::cbor::{Reader, Record, Writer};
 use crate::collection::{Collection, ContentKey, NameKey};
 use crate::contact::Contact;
-use crate::grant::GrantRecord;
+use crate::grant::{self, GrantRecord, MailboxSecret};
 use crate::group::Group;
 use crate::link::LinkRecord;
 use crate::signed::Writers;
@@ -38,6 +38,12 @@ pub(crate) enum Action {
     Grant(Box<GrantRecord>),
     /// It is taken back.
     Revoke(GrantId),
+    /// Later letters find who has it by this, and by nothing that was known under an
+    /// earlier root key.
+    Letters {
+        grant: GrantId,
+        mailbox: MailboxSecret,
+    },
     /// To members: the statement with this hash was filed by the entry.
     Filed(RecordHash),
     /// To members: the epoch of this collection is closed by the entry. Who still
@@ -156,6 +162,17 @@ impl State {
                 let mut groups = self.groups.values_mut();
                 self.grants.remove(&id).is_some()
                     || groups.any(|group| group.members.remove(&id).is_some())
+            }
+            Action::Letters { grant, mailbox } => {
+                let mut members = self
+                    .groups
+                    .values_mut()
+                    .flat_map(|g| g.members.values_mut());
+                let held = match self.grants.get_mut(&grant) {
+                    Some(held) => Some(held),
+                    None => members.find(|member| member.id == grant),
+                };
+                held.map(|held| held.letters = Some(mailbox)).is_some()
             }
             Action::Group(mut group) => {
                 for generation in &mut group.generations.epochs {
@@ -416,6 +433,10 @@ impl Record for Actions {
                 Action::Revoke(id) => {
                     to.array(2).uint(8).bytes(id.as_bytes());
                 }
+                Action::Letters { grant, mailbox } => {
+                    to.array(3).uint(19).bytes(grant.as_bytes());
+                    to.bytes(mailbox.expose_secret());
+                }
                 Action::Filed(statement) => {
                     to.array(2).uint(9).bytes(statement.as_bytes());
                 }
@@ -508,7 +529,11 @@ impl Record for Actions {
                         seconds: (seconds > 0).then_some(seconds),
                     }
                 }
-                (1..=14 | 18, _) => return Err(Error::Tampered),
+                (19, 3) => Action::Letters {
+                    grant: GrantId(*from.fixed()?),
+                    mailbox: grant::read_mailbox(from)?,
+                },
+                (1..=14 | 18..=19, _) => return Err(Error::Tampered),
                 _ => return Err(Error::UnsupportedFormat("action in the ledger")),
             });
         }

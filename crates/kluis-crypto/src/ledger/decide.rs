@@ -139,6 +139,8 @@ struct Draft<'a> {
     notices: BTreeMap<To, Vec<Action>>,
     records: Records,
     settled: BTreeSet<RecordHash>,
+    /// Whose mailboxes the entry changes.
+    anew: BTreeSet<GrantId>,
     /// Who is about to get the right to write, and to what.
     invited: Vec<(Scope, [u8; 32])>,
     /// Objects that were shared by themselves and that the entry mounts a folder
@@ -186,6 +188,7 @@ impl Ledger {
             notices: BTreeMap::new(),
             records: Vec::new(),
             settled: BTreeSet::new(),
+            anew: BTreeSet::new(),
             invited: Vec::new(),
             moved: BTreeMap::new(),
         };
@@ -335,6 +338,7 @@ impl Draft<'_> {
         if self.ledger.generation < self.secrets.owners().len() as u64 - 1 {
             closing.extend(self.tree().written().map(Collection::id));
             closing.extend(self.state.groups.keys());
+            self.change_mailboxes()?;
         }
         let (mut revoked, mut withdrawn) = (BTreeSet::new(), BTreeSet::new());
         for (hash, orphan) in &self.ledger.orphans {
@@ -373,6 +377,32 @@ impl Draft<'_> {
             self.decide(Action::Withdraw(link))?;
         }
         Ok(closing)
+    }
+
+    /// Whoever had the root key before has the mailboxes, and would open all later letters.
+    /// A group's are others with each generation, and versions get no letters.
+    fn change_mailboxes(&mut self) -> Result<()> {
+        let grants = self.state.grants.values().filter(|grant| {
+            let is_version = matches!(grant.scope, Scope::Version(..));
+            !is_version && self.state.group_of(&grant.card).is_none()
+        });
+        let members = self.state.groups.values().flat_map(Group::members);
+        let all: Vec<GrantId> = grants.chain(members).map(|grant| grant.id).collect();
+        for grant in all {
+            let mailbox = MailboxSecret::make()?;
+            self.decide(Action::Letters { grant, mailbox })?;
+            self.anew.insert(grant);
+        }
+        Ok(())
+    }
+
+    /// By what a letter finds somebody, and for whose card it is where the entry changes that.
+    fn found_by<'a>(&'a self, grant: &'a GrantRecord) -> (&'a MailboxSecret, Option<&'a Card>) {
+        let before = self.ledger.state.grant(&grant.id);
+        match before.filter(|_| self.anew.contains(&grant.id)) {
+            Some(before) => (before.letters(), Some(&grant.card)),
+            None => (grant.letters(), None),
+        }
     }
 
     /// Takes back a grant, and before it those that were given on from it.
@@ -602,7 +632,7 @@ impl Draft<'_> {
         };
         let tree = self.part_for(grant)?;
         let statement = self.statement(grant, grant::tree_hash(&tree))?;
-        let mailbox = (&grant.mailbox, &grant.mailbox);
+        let mailbox = (grant.letters(), grant.letters(), None);
         let (grantor, keys) = (self.secrets.identity(), Keys::Inside(tree));
         let mut bundle = Bundle::new();
         bundle.add_letter(self.sequence, grantor, &statement, mailbox, keys)?;
@@ -918,11 +948,14 @@ impl Draft<'_> {
                 }
             };
             let statement = self.statement(grant, tree)?;
-            let found_by = match self.state.group_of(&grant.card) {
-                Some(group) => group.mailbox(&vault, &grant.mailbox)?,
-                None => grant.mailbox.duplicate(),
+            let of_group = self.state.group_of(&grant.card);
+            let of_group = of_group.map(|group| group.mailbox(&vault, &grant.mailbox));
+            let of_group = of_group.transpose()?;
+            let (found_by, card) = match &of_group {
+                Some(found_by) => (found_by, None),
+                None => self.found_by(grant),
             };
-            let mailbox = (&grant.mailbox, &found_by);
+            let mailbox = (grant.letters(), found_by, card);
             let grantor = self.secrets.identity();
             bundle.add_letter(self.sequence, grantor, &statement, mailbox, keys)?;
         }
@@ -934,9 +967,10 @@ impl Draft<'_> {
             let (ring, key) = bundle.add_ring(&vault, self.sequence, &keys)?;
             for member in group.members() {
                 let statement = self.statement(member, keys.hash())?;
-                let (mailbox, grantor) = (&member.mailbox, self.secrets.identity());
+                let (found_by, card) = self.found_by(member);
+                let (mailbox, grantor) =
+                    ((member.letters(), found_by, card), self.secrets.identity());
                 let keys = Keys::Ring(ring, key.duplicate());
-                let mailbox = (mailbox, mailbox);
                 bundle.add_letter(self.sequence, grantor, &statement, mailbox, keys)?;
             }
         }
@@ -1001,6 +1035,7 @@ impl Draft<'_> {
             scope,
             terms,
             mailbox: MailboxSecret::make()?,
+            letters: None,
             filed: self.sequence,
             time: self.now,
             statement: RecordHash::MIN,
@@ -1152,6 +1187,10 @@ fn copy(action: &Action) -> Action {
         Action::Forget(name) => Action::Forget(name.clone()),
         Action::Grant(grant) => Action::Grant(Box::new(grant.duplicate())),
         Action::Revoke(id) => Action::Revoke(*id),
+        Action::Letters { grant, mailbox } => Action::Letters {
+            grant: *grant,
+            mailbox: mailbox.duplicate(),
+        },
         Action::Filed(statement) => Action::Filed(*statement),
         Action::Closed { collection, bundle } => Action::Closed {
             collection: *collection,

@@ -202,7 +202,7 @@ impl World {
         }
     }
 
-    fn follow(&self, mut share: Share) -> Option<Share> {
+    fn follow(&self, identity: &Identity, mut share: Share) -> Option<Share> {
         let from = share.head().sequence as usize + 1;
         for entry in &self.vault.entries[from..] {
             if share.is_closed() {
@@ -211,7 +211,7 @@ impl World {
             share.follow(entry).ok()?;
             if let Some(hash) = share.awaited() {
                 let bundle = &self.records[&crate::bundle_path(hash)];
-                share.renew(bundle).unwrap();
+                share.renew(identity, bundle).unwrap();
             }
         }
         Some(share)
@@ -225,14 +225,17 @@ impl World {
             Share::open(identity, &vault, name, record).ok()
         };
         let own: Vec<Share> = self.letters.iter().filter_map(of_him).collect();
-        let own: Vec<Share> = own.into_iter().filter_map(|s| self.follow(s)).collect();
+        let own: Vec<Share> = own
+            .into_iter()
+            .filter_map(|s| self.follow(identity, s))
+            .collect();
         let (memberships, mut shares): (Vec<Share>, Vec<Share>) =
             own.into_iter().partition(Share::is_membership);
         for membership in &memberships {
             for (name, record) in &self.letters {
                 if let Ok(share) = Share::open_in_group(membership, &vault, name, record) {
                     assert!(share.is_through(membership));
-                    shares.extend(self.follow(share));
+                    shares.extend(self.follow(identity, share));
                 }
             }
         }

@@ -79,6 +79,7 @@ impl Model {
 }
 
 struct Member {
+    identity: Identity,
     /// A folder, or one object.
     at: &'static str,
     is_object: bool,
@@ -99,7 +100,7 @@ impl Member {
         if let Some(hash) = self.share.awaited() {
             let path = crate::bundle_path(hash);
             let found = records.iter().find(|(p, _)| *p == path);
-            let is_told = self.share.renew(&found.unwrap().1).unwrap();
+            let is_told = self.share.renew(&self.identity, &found.unwrap().1).unwrap();
             assert_eq!(is_told, !self.revoked);
         }
         assert_eq!(self.share.is_closed(), self.revoked);
@@ -230,7 +231,9 @@ impl World {
         let mut share = Share::open(&self.people[person], &vault, &name, letter).unwrap();
         share.follow(&appended.entry).unwrap();
         assert_eq!(share.id(), grant);
+        let secrets = self.people[person].to_secret_bytes();
         self.members.push(Member {
+            identity: Identity::from_secret_bytes(&secrets).unwrap(),
             at,
             is_object,
             grant,

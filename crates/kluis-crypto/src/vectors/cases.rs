@@ -1358,6 +1358,11 @@ fn shared(file: &mut File) {
     of_version.scope = Scope::Version(path("photos/2026/a"), [7; 32]);
     let mut twice = granted.duplicate();
     twice.filed = before as u64;
+    let letters = |grant| Action::Letters {
+        grant,
+        mailbox: crate::grant::MailboxSecret::init_with(|out| *out = [1; 32]),
+    };
+    let (newer, of_none) = (letters(twice.id), letters(GrantId([9; 16])));
     for (what, action, expect) in [
         ("a mount", mount(Some("other")), "ok"),
         (
@@ -1413,6 +1418,8 @@ fn shared(file: &mut File) {
             "ok",
         ),
         ("a grant twice", Action::Grant(Box::new(twice)), "tampered"),
+        ("a newer mailbox", newer, "ok"),
+        ("a newer mailbox of no grant", of_none, "tampered"),
         (
             "what is for holders",
             Action::Filed(RecordHash([1; 32])),

@@ -287,6 +287,37 @@ fn chains() {
         let mut inputs = part(&first);
         inputs["secrets"] = hex(&carol.to_secret_bytes());
         vectors.case("opened by another", "copy", inputs, "tampered");
+
+        // Behind a change of the root key letters are sealed to cards, and to new mailboxes.
+        let mut vault = Vault::make(false, &phrase(2));
+        let mut changes = vec![vault.decide(share(terms(true, true), &dave)).unwrap()];
+        for n in 0..2 {
+            vault.rotate(&[phrase(3 + n)]);
+            changes.push(vault.decide(Decision::CatchUp).unwrap());
+        }
+        let bundles: Vec<Value> = changes[1..].iter().map(|a| hex(&bundle(a))).collect();
+        let daves = given(dave, &changes[0]);
+        for (what, last, secrets, expect) in [
+            ("of one root key", 1, &daves.identity, "ok"),
+            ("of two root keys", 2, &daves.identity, "ok"),
+            ("of three root keys", 3, &daves.identity, "ok"),
+            ("of two root keys, by another", 2, &carol, "tampered"),
+        ] {
+            let entries = vault.entries[1..=last].iter();
+            let entries: Vec<_> = entries.map(|e| hex(e.as_bytes())).collect();
+            let authorities = vault.header().authorities().list();
+            let authorities = authorities.iter().map(|a| json!([hex(&a.key), a.from]));
+            let inputs = json!({
+                "vault_id": hex(vault.secrets.vault().as_bytes()),
+                "authorities": authorities.collect::<Vec<_>>(),
+                "secrets": hex(&secrets.to_secret_bytes()),
+                "letter_name": hex(&daves.name.0),
+                "letter": hex(&daves.letter),
+                "entries": entries,
+                "bundles": bundles,
+            });
+            vectors.case(format!("the ledger {what}"), "open", inputs, expect);
+        }
         check(&vectors);
     });
 }

@@ -639,8 +639,12 @@ fn entry_position(case: &Case<'_>) -> Result<Fields> {
     ]))
 }
 
+fn identity(case: &Case<'_>) -> Result<Identity> {
+    Identity::from_secret_bytes(&case.bytes("secrets"))
+}
+
 fn share(case: &Case<'_>) -> Result<Share> {
-    let identity = Identity::from_secret_bytes(&case.bytes("secrets"))?;
+    let identity = identity(case)?;
     let name = LetterName(case.fixed("letter_name"));
     Share::open(&identity, &case.vault(), &name, &case.bytes("letter"))
 }
@@ -698,7 +702,7 @@ fn follow(case: &Case<'_>) -> Result<Share> {
         if share.awaited().is_some()
             && let Some(bundle) = bundles.next()
         {
-            share.renew(&bundle)?;
+            share.renew(&identity(case)?, &bundle)?;
         }
     }
     Ok(share)
@@ -732,7 +736,7 @@ fn to_the_end(case: &Case<'_>, mut share: Share) -> Result<Share> {
         let awaited = share.awaited();
         let mut bundles = list("bundles").into_iter();
         if let Some(bundle) = bundles.find(|b| awaited == Some(RecordHash::of(b)))
-            && !share.renew(&bundle)?
+            && !share.renew(&identity(case)?, &bundle)?
         {
             break;
         }
