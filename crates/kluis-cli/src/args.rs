@@ -206,6 +206,12 @@ pub(crate) enum Verb {
     /// Takes neither a vault nor an account: the link is all. It is a secret, and arguments of a
     /// command can be seen by others on the machine: `-` reads it from stdin.
     Get(Get),
+    /// Serve the vault as S3 on this machine, for programs that know nothing of Kluis
+    ///
+    /// Prints one line: the URL, the bucket, the access key, and the secret where it was made and
+    /// not given. Whoever has them reads and writes the vault as long as this runs; Ctrl-C or
+    /// SIGTERM ends it in good order.
+    Serve(Serve),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Print a manual page
@@ -736,6 +742,38 @@ pub(crate) struct Get {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The folder that becomes the bucket [default: the whole vault]
+    pub(crate) path: Option<OsString>,
+    /// Where to listen; port 0 takes one that is free. What is not of this machine alone wants
+    /// --tls-cert
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9000")]
+    pub(crate) listen: String,
+    /// What the bucket is called
+    #[arg(long, value_name = "NAME", default_value = "vault")]
+    pub(crate) bucket: String,
+    /// The access key [default: a new one]
+    #[arg(long, value_name = "ID")]
+    pub(crate) access_key: Option<String>,
+    /// Read the secret of the access key from FILE; otherwise KLUIS_SERVE_SECRET, otherwise a new
+    /// one is made
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// Speak TLS, with the certificates in this PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// And the private key in this one
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Refuse everything that changes something
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// Memory for parts of uploads that come before their turn, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=4095))]
+    pub(crate) buffer: u32,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Completions {
     /// The shell
     #[arg(value_enum)]
@@ -766,7 +804,9 @@ mod tests {
                 .filter(|a| a.get_action().takes_values())
             {
                 let name = arg.get_id().as_str();
-                let secret = name.contains("password") || name.contains("phrase");
+                let secret = ["password", "phrase", "secret"]
+                    .iter()
+                    .any(|s| name.contains(s));
                 let points = ["_file", "_command", "_fd"]
                     .iter()
                     .any(|end| name.ends_with(end));

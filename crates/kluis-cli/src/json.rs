@@ -83,6 +83,7 @@ pub(crate) enum Message<'a> {
     Pin {
         pin: &'a str,
     },
+    Gateway(GatewayMessage<'a>),
     Lease {
         /// Empty for the whole vault.
         path: &'a str,
@@ -229,6 +230,30 @@ pub(crate) struct TermsMessage<'a> {
     pub(crate) until: Option<String>,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub(crate) purpose: &'a str,
+}
+
+/// What programs need to use the vault as S3.
+#[derive(Serialize)]
+pub(crate) struct GatewayMessage<'a> {
+    pub(crate) url: &'a str,
+    pub(crate) bucket: &'a str,
+    /// Empty for the whole vault.
+    pub(crate) path: &'a str,
+    pub(crate) region: &'a str,
+    pub(crate) access_key: &'a str,
+    /// Where it was made, and not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) secret_key: Option<&'a str>,
+    pub(crate) read_only: bool,
+}
+
+/// The key is a secret.
+impl fmt::Debug for GatewayMessage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatewayMessage")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Who could read or write something, and from when to when.

@@ -9,6 +9,7 @@ mod args;
 mod commands;
 mod config;
 mod exit;
+mod gateway;
 mod json;
 mod local;
 mod progress;
@@ -70,13 +71,17 @@ fn main() -> ExitCode {
     };
     let (cancel, cancelled) = watch::channel(false);
     let session = session::Session::new(common, terminal.clone(), cancelled, mask);
+    // A server is stopped by nothing else, and ends in good order.
+    let serves = matches!(cli.verb, args::Verb::Serve(_));
     let result = runtime.block_on(async {
+        let run = commands::run(&session, cli.verb);
+        tokio::pin!(run);
         tokio::select! {
-            result = commands::run(&session, cli.verb) => result,
+            result = &mut run => result,
             () = interrupt() => {
                 // Whoever holds an unfinished file removes it now.
                 let _ = cancel.send(true);
-                Err(Failure::interrupted())
+                if serves { run.await } else { Err(Failure::interrupted()) }
             }
         }
     });

@@ -309,6 +309,23 @@ pub(crate) async fn of_file(path: &Path) -> Result<Zeroizing<String>> {
     read_text(&Source::File(path.to_owned())).await
 }
 
+/// The secret key of `serve`, of flag or environment; none where one is to be made.
+pub(crate) async fn of_gateway(file: Option<&Path>) -> Result<Option<Zeroizing<String>>> {
+    let given = match (file, variable("KLUIS_SERVE_SECRET")) {
+        (Some(file), _) => of_file(file).await?,
+        (None, Some(value)) => Zeroizing::new(value.into_string().unwrap_or_default()),
+        (None, None) => return Ok(None),
+    };
+    let printable = given.bytes().all(|b| b.is_ascii_graphic());
+    if given.len() < 16 || given.len() > 128 || !printable {
+        return Err(Failure::usage(
+            "the secret of the access key has 16 to 128 printable ASCII characters, without spaces",
+            "give such a one, or leave out --secret-file and KLUIS_SERVE_SECRET: then one is made",
+        ));
+    }
+    Ok(Some(given))
+}
+
 /// The password of a link that is being made.
 pub(crate) async fn of_link() -> Result<Zeroizing<String>> {
     let asked = ask_twice("Password of the link: ").await;

@@ -16,7 +16,7 @@
 
 use crate::address::without_secrets;
 use crate::exit::{Failure, Result};
-pub(crate) use crate::json::{Message, ObjectMessage, SummaryMessage, rfc3339};
+pub(crate) use crate::json::{GatewayMessage, Message, ObjectMessage, SummaryMessage, rfc3339};
 use indicatif::{HumanBytes, ProgressBar};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::borrow::Cow;

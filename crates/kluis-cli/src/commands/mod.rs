@@ -15,6 +15,7 @@ mod print;
 mod read;
 mod reencrypt;
 mod remove;
+mod serve;
 mod sharing;
 
 use crate::args::Verb;
@@ -46,6 +47,7 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> Result<()> {
         Verb::Reencrypt(args) => reencrypt::reencrypt(session, args).await,
         Verb::Link(verb) => links::link(session, verb).await,
         Verb::Get(args) => links::get(session, args).await,
+        Verb::Serve(args) => serve::serve(session, args).await,
         Verb::Accept(args) => sharing::accept(session, args).await,
         Verb::Completions(args) => print::completions(&args),
         Verb::Man(args) => print::man(&args),

@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{Metadata, metadata, symlink_metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path as FilePath, PathBuf};
 use std::time::SystemTime;
 use tokio::runtime::Handle;
@@ -123,9 +124,17 @@ fn object(location: Path, about: &Metadata) -> ObjectMeta {
         location,
         last_modified: modified.into(),
         size: if about.is_file() { about.len() } else { 0 },
-        e_tag: None,
+        e_tag: about.is_file().then(|| e_tag(about)),
         version: None,
     }
+}
+
+/// The same as where `LocalFileSystem` is asked for the object itself.
+fn e_tag(about: &Metadata) -> String {
+    let modified = about.modified().ok();
+    let since = modified.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let micros = since.unwrap_or_default().as_micros();
+    format!("\"{:x}-{micros:x}-{:x}\"", about.ino(), about.len())
 }
 
 fn failed(source: io::Error) -> Error {
