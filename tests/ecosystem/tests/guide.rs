@@ -27,7 +27,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-const GUIDE: &str = include_str!("../../../docs/GUIDE-rust.md");
+const GUIDE: &str = include_str!("../../../docs/GUIDE.md");
 const PLAIN: &str = include_str!("../guide/plain.rs");
 const ENCRYPTED: &str = include_str!("../guide/encrypted.rs");
 const RECIPES: [&str; 4] = [
