@@ -103,9 +103,10 @@ impl Vault {
 }
 
 impl Error {
-    /// The error of a vault that is behind one of its [`ObjectStore`].
-    pub fn of(error: &StoreError) -> Option<&Self> {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    /// The vault's error behind one that came out of its [`ObjectStore`], through whatever
+    /// else has wrapped it.
+    pub fn of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
+        let mut cause = Some(error);
         while let Some(error) = cause {
             if let Some(error) = error.downcast_ref() {
                 return Some(error);

@@ -466,8 +466,6 @@ pub(crate) struct Head {
     control: Weak<Control>,
     /// By the store's word until the end was read, or the signature verified.
     layout: Layout,
-    /// The end of a signed object.
-    tail: OnceLock<Arc<Tail>>,
     /// The length of the content, and what has to be zeros between it and the end.
     length: OnceLock<(u64, Range<u64>)>,
     /// The last chunk was authentic, and so is the length.
@@ -500,8 +498,6 @@ impl Head {
             opener: Arc::new(opener),
             control: Arc::downgrade(control),
             layout: self.layout,
-            // Its writer may have lost the right to it.
-            tail: OnceLock::new(),
             length: self.length.clone(),
             ended: self.ended.clone(),
             in_a_file: self.in_a_file,
@@ -555,6 +551,8 @@ impl Answer {
 pub(crate) struct Found {
     text: String,
     head: Arc<Head>,
+    /// The end of a signed object.
+    tail: Option<Arc<Tail>>,
     near: Option<Bytes>,
     file: OnceLock<Arc<File>>,
     /// What the caller asks of every request, and of the first one.
@@ -628,16 +626,16 @@ impl Found {
                     opener: Arc::new(opener),
                     control: Arc::downgrade(&control),
                     layout,
-                    tail: OnceLock::new(),
                     length: OnceLock::new(),
                     ended: OnceLock::new(),
                     in_a_file: answer.file.get().is_some(),
                 })
             }
         };
-        let found = Self {
+        let mut found = Self {
             text: text.to_owned(),
             head,
+            tail: None,
             near: answer.near,
             file: answer.file,
             options: after_the_first(options),
@@ -671,9 +669,10 @@ impl Found {
                 .keep(text, Arc::clone(&again), || vault.control().is_ok());
             again
         };
-        let found = Self {
+        let mut found = Self {
             text: text.to_owned(),
             head,
+            tail: None,
             near: None,
             file: OnceLock::new(),
             options: options.clone(),
@@ -689,8 +688,8 @@ impl Found {
     }
 
     /// Finds out who wrote a signed object, before anything of it counts.
-    async fn verify(&self, vault: &Vault) -> Result<()> {
-        if !self.head.opener.is_signed() || self.tail().is_some() {
+    async fn verify(&mut self, vault: &Vault) -> Result<()> {
+        if !self.head.opener.is_signed() {
             return Ok(());
         }
         let key = self.key();
@@ -703,14 +702,14 @@ impl Found {
             if *layout != self.head.layout {
                 return Err(Error::tampered(&self.text));
             }
-            self.head.tail.get_or_init(|| Arc::clone(tail));
+            self.tail = Some(Arc::clone(tail));
             return Ok(());
         }
         let end = self.part(vault, place).await?;
         if let Some((_, tail)) = known
             && tail.as_bytes() == end
         {
-            self.head.tail.get_or_init(|| tail);
+            self.tail = Some(tail);
             return Ok(());
         }
         let tail = self
@@ -720,12 +719,8 @@ impl Found {
             .map_err(|e| Error::core(e, &self.text))?;
         let tail = Arc::new(tail);
         vault.tails().keep(key, self.head.layout, Arc::clone(&tail));
-        self.head.tail.get_or_init(|| tail);
+        self.tail = Some(tail);
         Ok(())
-    }
-
-    fn tail(&self) -> Option<&Arc<Tail>> {
-        self.head.tail.get()
     }
 
     /// Names this write of the object.
@@ -787,7 +782,7 @@ impl Found {
             size: length,
             ..self.head.meta.clone()
         };
-        let writer = match self.tail() {
+        let writer = match &self.tail {
             Some(tail) => Some(vault.control()?.writer(&tail.writer())),
             None => None,
         };
@@ -862,7 +857,7 @@ impl Found {
 
     /// Whether the length is known to be true.
     fn has_end(&self) -> bool {
-        self.tail().is_some() || self.head.ended.get().is_some()
+        self.tail.is_some() || self.head.ended.get().is_some()
     }
 
     async fn check_end(&self, vault: &Vault, source: Source) -> Result<()> {
@@ -921,7 +916,7 @@ impl Found {
         if range.is_empty() {
             return Ok(futures_util::stream::empty().boxed());
         }
-        let Some(tail) = self.tail() else {
+        let Some(tail) = &self.tail else {
             let bytes = self.head.layout.chunk(first).start..self.head.layout.chunk(behind - 1).end;
             let source = self.source(vault, bytes).await?;
             return Ok(self.units(vault, source, first..behind, Span::Chunks, range));
@@ -976,7 +971,7 @@ impl Found {
             next: chunks.start,
             chunks: chunks.end,
             layout: self.head.layout,
-            tail: self.tail().cloned(),
+            tail: self.tail.clone(),
             span,
             ready: VecDeque::new(),
             filler: self.filler(),
