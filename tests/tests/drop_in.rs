@@ -27,6 +27,7 @@ use object_store::{
 };
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 type Counts = BTreeMap<Op, usize>;
@@ -111,6 +112,10 @@ async fn costs(below: &HostileStore, store: &dyn ObjectStore) -> Vec<(&'static s
         .map(drop)
         .unwrap_err();
     let matches = || GetOptions::new().with_if_match(Some("another"));
+    let modified = || modified().with_head(true);
+    costs!("head, not modified", store.get_opts(&a, modified()))
+        .map(drop)
+        .unwrap_err();
     costs!("no match", store.get_opts(&a, matches()))
         .map(drop)
         .unwrap_err();
@@ -532,10 +537,12 @@ async fn t8_a_store_without_conditions_is_read_all_the_same() {
     drop(vault);
 }
 
-/// What a store was asked, and versions as Google has them.
+/// What a store was asked, versions as Google has them, and deletions in batches as S3 has
+/// them: one error for a batch that failed.
 #[derive(Debug, Default)]
 struct Versioned {
-    inner: InMemory,
+    inner: Arc<InMemory>,
+    failing: Arc<AtomicUsize>,
     asked: Mutex<Vec<GetOptions>>,
     put: Mutex<Vec<PutOptions>>,
 }
@@ -587,7 +594,20 @@ impl ObjectStore for Versioned {
         &self,
         locations: BoxStream<'static, object_store::Result<Path>>,
     ) -> BoxStream<'static, object_store::Result<Path>> {
-        self.inner.delete_stream(locations)
+        let (inner, failing) = (Arc::clone(&self.inner), Arc::clone(&self.failing));
+        let batches = locations.chunks(3).then(move |batch| {
+            let (inner, failing) = (Arc::clone(&inner), Arc::clone(&failing));
+            async move {
+                let left = failing.load(Ordering::SeqCst);
+                if left > 0 {
+                    failing.store(left - 1, Ordering::SeqCst);
+                    return vec![Err(Fault::Generic.error(&Path::default()))];
+                }
+                let batch = stream::iter(batch).boxed();
+                inner.delete_stream(batch).collect::<Vec<_>>().await
+            }
+        });
+        batches.map(stream::iter).flatten().boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
@@ -932,6 +952,39 @@ async fn t17_deletions_keep_their_order() {
     below.remove(denied);
 }
 
+/// T17: one error stands for a whole batch, and no answer is taken for another's.
+#[tokio::test]
+async fn t17_a_batch_that_fails_is_nobody_elses() {
+    let below = Arc::new(Versioned::default());
+    let vault = options()
+        .create(Arc::clone(&below) as _, phrase(&words()))
+        .await
+        .unwrap();
+    let store = vault.object_store();
+    let mut asked: Vec<Path> = (0..8).map(|n| path(&format!("d/{n}"))).collect();
+    asked[1] = path(&format!("d/{}", "l".repeat(300)));
+    for at in &asked {
+        store.put(at, "x".into()).await.unwrap();
+    }
+    below.failing.store(1, Ordering::SeqCst);
+    let input = asked.clone().into_iter().map(Ok);
+    let results: Vec<_> = store
+        .delete_stream(stream::iter(input).boxed())
+        .collect()
+        .await;
+    let are_gone: Vec<bool> = results.iter().map(Result::is_ok).collect();
+    assert_eq!(
+        are_gone,
+        [false, false, false, true, true, true, true, true]
+    );
+    let listed: Vec<ObjectMeta> = store.list(None).try_collect().await.unwrap();
+    let mut left: Vec<Path> = listed.into_iter().map(|meta| meta.location).collect();
+    left.sort_unstable();
+    let mut expected = asked[..3].to_vec();
+    expected.sort_unstable();
+    assert_eq!(left, expected);
+}
+
 /// T18: a write that was carried out and reported failed is not done twice.
 #[tokio::test]
 async fn t18_a_create_that_meets_itself_has_succeeded() {
@@ -949,6 +1002,57 @@ async fn t18_a_create_that_meets_itself_has_succeeded() {
         store.head(&path("x")).await.unwrap().e_tag
     );
     assert_eq!(get(&*store, "x").await, "x");
+}
+
+/// What is known of an object that grows, or is gone, does not stand in the place of what
+/// is there, also where nothing of it would be read.
+#[tokio::test]
+async fn an_empty_rest_is_asked_for() {
+    let (below, vault, store) = scene().await;
+    let other = open(&below).await.unwrap();
+    for content in ["", "one line"] {
+        other.put("log", content).await.unwrap();
+        let end = content.len() as u64;
+        let rest = async || {
+            let part = vault.get_part("log", GetRange::Offset(end)).await?;
+            part.bytes().await
+        };
+        for _ in 0..2 {
+            assert_eq!(rest().await.unwrap(), "");
+        }
+        other
+            .put("log", format!("{content}, and more"))
+            .await
+            .unwrap();
+        assert_eq!(rest().await.unwrap(), ", and more");
+        other.put("log", "").await.unwrap();
+        let suffix = || GetOptions::new().with_range(Some(GetRange::Suffix(1_024)));
+        store.get_opts(&path("log"), suffix()).await.unwrap();
+        let e_tag = store.head(&path("log")).await.unwrap().e_tag;
+        let same = suffix().with_if_none_match(e_tag);
+        let same = store.get_opts(&path("log"), same).await;
+        assert!(
+            matches!(same, Err(StoreError::NotModified { .. })),
+            "{same:?}"
+        );
+        other.delete("log").await.unwrap();
+        let gone = store.get_opts(&path("log"), suffix()).await;
+        assert!(matches!(gone, Err(StoreError::NotFound { .. })), "{gone:?}");
+    }
+}
+
+/// An upload whose end nobody waited for has ended all the same, and `abort` says so.
+#[tokio::test]
+async fn an_upload_that_is_completed_is_not_aborted() {
+    let (_, _, store) = scene().await;
+    let mut upload = store.put_multipart(&path("x")).await.unwrap();
+    upload.put_part("content".into()).await.unwrap();
+    drop(upload.complete());
+    let mut complete = upload.complete();
+    let _ = futures_util::poll!(&mut complete);
+    drop(complete);
+    upload.abort().await.unwrap_err();
+    assert_eq!(get(&*store, "x").await, "content");
 }
 
 /// A locked vault is one for its stores as well, and what was cached is of no use.

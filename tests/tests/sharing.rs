@@ -9,6 +9,7 @@
 
 use futures_util::TryStreamExt;
 use kluis::object_store::memory::InMemory;
+use kluis::object_store::{Error as StoreError, ObjectStoreExt};
 use kluis::{
     Address, Card, Check, Contact, DeviceState, Error, GrantId, Granted, Identity, IdentitySuite,
     Invitation, Kind, MemoryState, Past, Recipient, Result, Terms, Trust, Vault, Verdict,
@@ -583,6 +584,46 @@ async fn who_keeps_access_by_another_road_is_named() {
     );
     owner.vault.revoke(&[inner.id, outer.id]).await.unwrap();
     assert_code(owner.vault.revoke(&[outer.id]).await, "not_found", "twice");
+}
+
+/// Who was given a folder and another one in it has two names for what lies there. As an
+/// `ObjectStore` his vault shows and renames what is his, and nothing else.
+#[tokio::test]
+async fn two_names_of_one_object_are_one_object() {
+    let owner = owner().await;
+    let bob = identity();
+    owner.vault.put("docs/sub/x", "x").await.unwrap();
+    let share = async |folder: &str| {
+        let to = recipient(&bob, "bob");
+        owner.vault.share(folder, &to, writing()).await.unwrap()
+    };
+    let (outer, inner) = (share("docs").await, share("docs/sub").await);
+    let open = options().staleness(Duration::ZERO).also(&inner.invitation);
+    let his = open
+        .open_as(as_store(&owner.store), &bob, &outer.invitation)
+        .await
+        .unwrap();
+    assert_eq!(
+        names(&his).await,
+        ["docs/sub/x", "sub/x"].map(str::to_owned).into()
+    );
+    his.rename("docs/sub/x", "sub/x").await.unwrap();
+    assert_eq!(read(&his, "docs/sub/x").await.unwrap(), b"x");
+    let store = his.object_store();
+    let (from, to) = ("docs/sub/x".into(), "sub/x".into());
+    store.rename(&from, &to).await.unwrap();
+    let refused = store.rename_if_not_exists(&from, &to).await;
+    assert!(
+        matches!(refused, Err(StoreError::AlreadyExists { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(read(&his, "sub/x").await.unwrap(), b"x");
+    // It is the target that is not his.
+    let refused = store.rename(&from, &"elsewhere/x".into()).await;
+    let Err(StoreError::NotFound { path, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(path, "elsewhere/x");
 }
 
 #[tokio::test]

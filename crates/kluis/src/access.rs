@@ -15,6 +15,9 @@ use object_store::path::Path;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// How it is said that nothing can be written at a path.
+pub(crate) const OUTSIDE: &str = "which is outside of what was shared";
+
 /// Everything that an open vault knows.
 pub(crate) struct Control {
     pub(crate) access: Access,
@@ -316,7 +319,7 @@ impl Control {
             Access::Member(member) => {
                 let (share, _) = member.find(&path(text)?).map_err(|error| match error {
                     Error::NotFound { path } => Error::NotFound {
-                        path: format!("{path}, which is outside of what was shared"),
+                        path: format!("{path}, {OUTSIDE}"),
                     },
                     error => error,
                 })?;

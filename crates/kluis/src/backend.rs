@@ -109,6 +109,9 @@ impl Backend {
         what: &str,
         range: Option<&Range<u64>>,
     ) -> Error {
+        if matches!(error, object_store::Error::NotModified { .. }) {
+            return Error::store(error, what);
+        }
         let error = Error::store(error, what);
         if let (Error::Store { .. }, Some(range)) = (&error, range)
             && let Ok(meta) = self.0.head(path).await

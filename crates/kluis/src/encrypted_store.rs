@@ -2,6 +2,7 @@
 //! plain one. Nothing is decided here: each method says in the words of `object_store`
 //! what the vault's own method of that name does.
 
+use crate::access::OUTSIDE;
 use crate::list::Names;
 use crate::object::PutOptions;
 use crate::vault::Vault;
@@ -56,17 +57,19 @@ use tokio::sync::{mpsc, oneshot};
 /// - The first read of an object's range takes a request more, for its header
 ///   ([`VaultOptions::header_cache`](crate::VaultOptions::header_cache)); so does the first
 ///   whole read of one above 1 MiB, for its end.
-/// - A `PutMode::Create` that is refused takes one request more, to see whether it was
+/// - A write whose condition is refused takes one request more, to see whether it was
 ///   this very write that came first, its answer lost.
 /// - Copies and renames read and write, for an object's place is part of its encryption;
 ///   and `list_with_offset` lists all, for the order of the store is not that of the names.
 /// - Objects of 8 MiB and more go up in parts, unless there is a condition. A copy that may
 ///   not replace is possible up to [`MAX_CONDITIONAL_STREAM`](crate::MAX_CONDITIONAL_STREAM).
 /// - Tags are for the store to read, and not sent: nothing of an object is to be in clear.
+///   A storage class goes to the store as it is; copies do not keep it.
 ///
 /// # Errors
 /// Of `object_store`, with the paths that were asked for. What that has no word for, such
-/// as [`Error::Tampered`], is `Generic`; [`Error::of`] gives back the vault's own error.
+/// as [`Error::Tampered`], is `Generic`; [`Error::of`] gives back the vault's own error, but
+/// for `NotImplemented` and `NotModified`, which say all there is.
 ///
 /// # Security
 /// That of the vault: nothing that was not authenticated is given out, listings can be
@@ -404,7 +407,8 @@ impl EncryptedStore {
 
 /// What is not there is the source, and what is in the way the target.
 fn refused_of_two(error: Error, from: &Path, to: &Path) -> StoreError {
-    let is_source = matches!(error, Error::NotFound { .. });
+    let is_target = |path: &str| path.ends_with(OUTSIDE);
+    let is_source = matches!(&error, Error::NotFound { path } if !is_target(path));
     refused(error, if is_source { from } else { to })
 }
 
@@ -562,11 +566,10 @@ impl MultipartUpload for Upload {
     }
 
     async fn abort(&mut self) -> StoreResult<()> {
-        if self.parts.take().is_none() {
-            return Ok(());
-        }
+        // Whoever gave up waiting for the end learns here how it ended.
+        self.parts = None;
         if self.done.clone().await.is_some() {
-            return Ok(());
+            return Err(generic("the upload was completed already"));
         }
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         match failure.take() {
@@ -612,8 +615,10 @@ impl PaginatedStore {
         let above = Path::parse(above).map_err(|error| Error::invalid(error.to_string()))?;
         let folder = store.folder(Some(&above));
         let mut folders = vault.control()?.folders(folder.as_deref())?;
-        let (Some(folder), true) = (folders.pop(), folders.is_empty()) else {
-            return Err(unsupported("pages of several folders that were shared"));
+        let asked = folder.as_deref().unwrap_or_default().to_owned();
+        let only = folders.pop().filter(|only| only.path == asked);
+        let (Some(folder), true) = (only, folders.is_empty()) else {
+            return Err(unsupported("pages of what was shared, all together"));
         };
         let padded = folder.padded;
         let stored = format!("{}/", folder.stored);

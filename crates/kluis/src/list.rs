@@ -338,7 +338,7 @@ impl Vault {
                 let (asked, sent) = match (path, place) {
                     (Ok(path), Ok(place)) => {
                         let sent = stored(&place.path);
-                        (Asked::Sent(path, place), Some(Ok(sent)))
+                        (Asked::Sent(path, place, sent.clone()), Some(Ok(sent)))
                     }
                     (Ok(path), Err(error)) => (Asked::Refused(Some(path), error), None),
                     (Err(error), _) => (Asked::Refused(None, error), None),
@@ -358,12 +358,19 @@ impl Vault {
             let first = locked(&asked).pop_front()?;
             let done = match first {
                 Asked::Refused(path, error) => (path, Err(error)),
-                Asked::Sent(path, place) => {
+                Asked::Sent(path, place, sent) => {
                     let text = path.as_ref();
                     let deleted = match answer.take() {
-                        Some(Ok(_)) => Ok(()),
+                        Some(Ok(gone)) if gone == sent => Ok(()),
                         Some(Err(error)) => Err(Error::store(error, text)),
-                        None => Err(Error::store(unanswered(), text)),
+                        // One error may stand for a whole request of many: what comes next
+                        // is the answer to a later path.
+                        other => {
+                            let is_later =
+                                |gone: &Path| locked(&asked).iter().any(|a| a.is_sent_as(gone));
+                            answer = other.filter(|gone| gone.as_ref().is_ok_and(is_later));
+                            Err(Error::store(unanswered(), text))
+                        }
                     };
                     let done = vault.deleted(text, &place, deleted).await;
                     (Some(path), done)
@@ -384,11 +391,16 @@ fn unanswered() -> object_store::Error {
 
 /// One path of a stream of those that are to be deleted.
 enum Asked {
-    Sent(Path, StoredPath),
+    /// With the path that the store knows it by.
+    Sent(Path, StoredPath, Path),
     Refused(Option<Path>, Error),
 }
 
 impl Asked {
+    fn is_sent_as(&self, path: &Path) -> bool {
+        matches!(self, Self::Sent(_, _, sent) if sent == path)
+    }
+
     fn is_refused(&self) -> bool {
         matches!(self, Self::Refused(..))
     }

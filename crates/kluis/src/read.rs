@@ -304,6 +304,13 @@ impl Vault {
         };
         let length = found.content_length(self).await?;
         let range = resolve(range, length, &found, self).await?;
+        // Nothing would be asked for, and nobody has said that the object is still the one
+        // that is known.
+        if is_known && range.is_empty() {
+            return Err(Error::Conflict {
+                what: text.to_owned(),
+            });
+        }
         let info = found.info(self, length)?;
         let mut stream = found
             .stream(self, range.clone(), range.end == length)
@@ -642,7 +649,8 @@ impl Found {
             extensions: OnceLock::from(answer.extensions),
         };
         found.verify(vault).await?;
-        if found.head.is_lasting() {
+        // One that was asked for by its version is not the one that is there.
+        if found.head.is_lasting() && options.version.is_none() {
             let head = Arc::clone(&found.head);
             vault.heads().keep(text, head, || vault.control().is_ok());
         }
@@ -813,7 +821,8 @@ impl Found {
             .open(&self.head.place, &self.text, Some(bytes.clone()), options)
             .await?;
         // A store without conditions answers with whatever is there now.
-        if is_first && body.meta.e_tag != *e_tag {
+        let is_same = body.meta.e_tag == *e_tag && body.meta.version == self.head.meta.version;
+        if is_first && !is_same {
             return Err(Error::Conflict {
                 what: self.text.clone(),
             });

@@ -196,7 +196,7 @@ impl Vault {
             what: text,
             attributes: object::outside(sealer.attributes_outside(), &options.attributes),
             extensions,
-            mode: options.mode,
+            mode: options.mode.clone(),
             max_conditional: match max_conditional {
                 Some(content) if padded => sealed_length(content + content / 8 + 8),
                 Some(content) => sealed_length(content),
@@ -219,6 +219,14 @@ impl Vault {
             let located = control.locate_to_write(text)?;
             let is_of_now = located.tree.is_of_now(&located.path, &sealed);
             if !is_of_now.map_err(core)? {
+                if options.mode != PutMode::Overwrite {
+                    // It is there: no condition has failed.
+                    let source = object_store::Error::Generic {
+                        store: "Kluis",
+                        source: "it was written under keys that were closed meanwhile".into(),
+                    };
+                    return Err(Error::Store { source });
+                }
                 return Err(Error::Conflict {
                     what: text.to_owned(),
                 });
@@ -268,8 +276,17 @@ impl Vault {
     }
 
     pub(crate) async fn rename_as(&self, from: &str, to: &str, mode: PutMode) -> Result<()> {
-        if from == to && mode == PutMode::Overwrite {
-            return self.head(from).await.map(drop);
+        // By two names it may be one object, of which nothing is to be deleted.
+        let control = self.control()?;
+        let source = control.locate(from)?.stored(from)?;
+        if source == control.locate_to_write(to)?.stored(to)? {
+            self.head(from).await?;
+            return match mode {
+                PutMode::Overwrite => Ok(()),
+                _ => Err(Error::AlreadyExists {
+                    path: to.to_owned(),
+                }),
+            };
         }
         self.copy_as(from, to, mode).await?;
         self.delete(from).await
