@@ -793,6 +793,23 @@ async fn who_could_read_is_told_from_the_ledger_alone() {
         assert_eq!(statement.access.len(), count, "{path}");
     }
     assert_eq!(vault.access(None).await.unwrap().access.len(), 2);
+    // Dates bind honest clients: keys are good from the grant to the entry that ends it.
+    let hour = Duration::from_secs(3_600);
+    let now = std::time::SystemTime::now();
+    let at = |time: std::time::SystemTime| {
+        let since = time.duration_since(std::time::UNIX_EPOCH).unwrap();
+        Some(since.as_micros() as u64)
+    };
+    let mut dated = Terms::reading();
+    (dated.not_before, dated.not_after) = (at(now + hour), at(now + 2 * hour));
+    let dated = vault.share("dated", &recipient(&bob, "bob"), dated).await;
+    let dated = dated.unwrap().id;
+    let statement = vault.access(Some("dated")).await.unwrap();
+    let moment = std::time::SystemTime::now();
+    for time in [moment, now + hour, now + 3 * hour] {
+        let mut found = statement.between(time, time);
+        assert!(found.any(|period| period.grant.id == dated), "{time:?}");
+    }
 }
 
 #[tokio::test]
