@@ -3,6 +3,7 @@
 
 use crate::access::{self, Control};
 use crate::backend::{Backend, stored};
+use crate::cache::locked;
 use crate::vault::Vault;
 use crate::{Error, Result};
 use futures_util::stream::BoxStream;
@@ -13,7 +14,7 @@ use object_store::{ListResult, ObjectMeta};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 /// Heads that are fetched at a time where padding hides sizes.
@@ -404,10 +405,6 @@ impl Asked {
     fn is_refused(&self) -> bool {
         matches!(self, Self::Refused(..))
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The length of an object by the store's word; nothing of one that no object has.
