@@ -374,10 +374,10 @@ def odd_names_stay_what_they_are(w):
 @test_on_each_store
 def metadata_and_copies(w):
     w.new_vault()
-    kept = {"ContentType": "text/x-kluis", "CacheControl": "max-age=5", "Metadata": {"colour": "blue"}}
+    kept = {"ContentType": "text/x-kluis", "CacheControl": "max-age=5", "Metadata": {"colour": "ultramarine"}}
     if w.store == "s3":
         kept |= {"ContentDisposition": 'attachment; filename="a.txt"', "ContentEncoding": "identity",
-                 "ContentLanguage": "nl", "Metadata": {"colour": "blue", "long": "x" * 200}}
+                 "ContentLanguage": "nl", "Metadata": {"colour": "ultramarine", "long": "x" * 200}}
     with Gateway(w) as g:
         s3 = g.client()
         if w.store == "folder":
@@ -411,6 +411,8 @@ def metadata_and_copies(w):
         copy(CopySourceIfMatch=e_tag)
         assert refused(copy, CopySourceIfMatch='"else"') == (412, "PreconditionFailed")
         assert refused(copy, CopySourceIfNoneMatch=e_tag) == (412, "PreconditionFailed")
+        # A condition on the target would be passed over.
+        assert refused(copy, IfNoneMatch="*") == (501, "NotImplemented")
         assert refused(copy, CopySource="vault/none")[1] == "NoSuchKey"
         assert refused(copy, CopySource="another/a")[1] == "NoSuchBucket"
         # What would be a lie is refused.
@@ -425,7 +427,7 @@ def metadata_and_copies(w):
         for call in [s3.get_object_tagging, s3.get_object_acl]:
             assert refused(call, Bucket="vault", Key="a") == (501, "NotImplemented"), call
         assert refused(s3.get_bucket_policy, Bucket="vault")[0] == 501
-    nothing_readable(w, "blue", "x-kluis")
+    nothing_readable(w, "ultramarine", "x-kluis")
 
 
 @test
@@ -754,6 +756,8 @@ def presigned_urls(w):
         # No header makes another of it.
         assert fetch(put, "PUT", b"", {"x-amz-copy-source": "/vault/secret"})[0] == 403
         assert fetch(put, "PUT", b"", {"x-amz-meta-a": "b"})[0] == 403
+        spelt = put.replace("X-Amz-SignedHeaders", "X-Amz-Signed%48eaders")
+        assert spelt != put and fetch(spelt, "PUT", b"", {"x-amz-copy-source": "/vault/secret"})[0] == 403
         assert fetch(get) == (200, b"content")
         short = sign("get_object", "a", 1)
         time.sleep(2.1)

@@ -143,13 +143,10 @@ enum Chunks {
 fn screen<B>(request: &Request<B>) -> S3Result<Chunks> {
     let headers = request.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let query = |name: &str| {
-        let query = request.uri().query().unwrap_or_default();
-        let mut pairs = query
-            .split('&')
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        Some(pairs.find(|(key, _)| *key == name)?.1)
-    };
+    // Decoded, as s3s does it: a name can be written in many ways.
+    let raw = request.uri().query().unwrap_or_default();
+    let pairs: Vec<_> = url::form_urlencoded::parse(raw.as_bytes()).collect();
+    let query = |name: &str| Some(pairs.iter().find(|(key, _)| key == name)?.1.as_ref());
     // A form is read into memory before anybody has looked at its signature.
     let form = text("content-type").is_some_and(|v| v.trim_start().starts_with("multipart/"));
     if request.method() == Method::POST && form {
@@ -175,23 +172,12 @@ fn screen<B>(request: &Request<B>) -> S3Result<Chunks> {
             "X-Amz-Expires must be less than a week (in seconds); that is, it must be less than 604800"
         ));
     }
-    let signed = authorization.and_then(|v| {
-        let (_, signed) = v.split_once("SignedHeaders=")?;
-        Some(
-            signed
-                .split([',', ' '])
-                .next()
-                .unwrap_or_default()
-                .to_ascii_lowercase(),
-        )
-    });
-    let in_query = query("X-Amz-SignedHeaders").map(|names| {
-        let names = names.to_ascii_lowercase();
-        names.replace("%3b", ";")
-    });
-    if let Some(signed) = in_query.or(signed) {
-        all_signed(headers, &signed)?;
-    }
+    let signed = match query("X-Amz-Signature") {
+        Some(_) => query("X-Amz-SignedHeaders"),
+        None => authorization.and_then(signed_headers),
+    };
+    // Of who has signed nothing, nothing is signed.
+    all_signed(headers, signed.unwrap_or_default())?;
     Ok(match text("x-amz-content-sha256") {
         Some("STREAMING-UNSIGNED-PAYLOAD-TRAILER") => Chunks::Unsigned,
         Some(streaming) if streaming.starts_with("STREAMING-") => Chunks::Signed,
@@ -199,11 +185,32 @@ fn screen<B>(request: &Request<B>) -> S3Result<Chunks> {
     })
 }
 
+/// The list of an `Authorization`, where s3s reads it, and in its case: s3s passes over a name
+/// that it does not find.
+fn signed_headers(authorization: &str) -> Option<&str> {
+    let rest = authorization.strip_prefix("AWS4-HMAC-SHA256")?;
+    let (_, rest) = rest
+        .trim_start()
+        .strip_prefix("Credential=")?
+        .split_once(',')?;
+    Some(
+        rest.trim_start()
+            .strip_prefix("SignedHeaders=")?
+            .split_once(',')?
+            .0,
+    )
+}
+
 /// Whoever was handed a signed URL does what was signed, and nothing that a header makes of it: a
 /// presigned PUT would else copy any object, by a header that names its source.
 fn all_signed(headers: &HeaderMap, signed: &str) -> S3Result<()> {
     let is_signed = |name: &str| signed.split(';').any(|s| s == name);
-    for name in headers.keys().map(hyper::header::HeaderName::as_str) {
+    for (name, value) in headers {
+        let name = name.as_str();
+        // s3s leaves such a value out of what is signed.
+        if name.starts_with("x-amz-") && std::str::from_utf8(value.as_bytes()).is_err() {
+            return Err(s3_error!(InvalidRequest, "the header {name} is not UTF-8"));
+        }
         // Of the content, or of the request's own signature: what they say is checked.
         let of_content = matches!(
             name,
@@ -370,10 +377,10 @@ mod tests {
 
     #[test]
     fn what_was_not_signed_does_nothing() {
-        let code = |method, uri, headers: &[_]| {
+        fn code(method: &str, uri: &str, headers: &[(&str, &str)]) -> Option<String> {
             let refused = screen(&request(method, uri, headers)).err()?;
             Some(refused.code().as_str().to_owned())
-        };
+        }
         let signed = ("authorization", SIGNED);
         assert_eq!(code("PUT", "/b/k", &[signed, ("x-amz-meta-a", "1")]), None);
         assert_eq!(
@@ -383,14 +390,38 @@ mod tests {
         let denied = Some("AccessDenied".to_owned());
         for name in ["x-amz-copy-source", "x-amz-meta-b", "x-amz-acl"] {
             assert_eq!(code("PUT", "/b/k", &[signed, (name, "1")]), denied);
-            let url = "/b/k?X-Amz-SignedHeaders=host%3Bx-amz-meta-a&X-Amz-Expires=604800";
+            let url = "/b/k?X-Amz-SignedHeaders=host%3Bx-amz-meta-a&X-Amz-Expires=604800&X-Amz-Signature=0";
+            assert_eq!(code("PUT", url, &[]), None);
             assert_eq!(code("PUT", url, &[(name, "1")]), denied);
+            // However it is spelt, it is read as s3s reads it.
+            let spelt = url.replace("SignedHeaders", "Signed%48eaders");
+            assert_eq!(code("PUT", &spelt, &[(name, "1")]), denied);
+            // In another case, or in front of where s3s looks, it is not what was signed.
+            let upper = format!(
+                "{}, Signature=0",
+                SIGNED.replace(", Signature=0", &format!(";{}", name.to_ascii_uppercase()))
+            );
+            assert_eq!(
+                code("PUT", "/b/k", &[("authorization", &upper), (name, "1")]),
+                denied
+            );
+            let before = format!("SignedHeaders=host;{name} {SIGNED}");
+            assert_eq!(
+                code("PUT", "/b/k", &[("authorization", &before), (name, "1")]),
+                denied
+            );
         }
-        let url = "/b/k?X-Amz-SignedHeaders=x-amz-date";
+        let url = "/b/k?X-Amz-SignedHeaders=x-amz-date&X-Amz-Signature=0";
         assert_eq!(code("GET", url, &[]), denied);
-        let week = "/b/k?X-Amz-SignedHeaders=host&X-Amz-Expires=604801";
-        assert!(code("GET", week, &[]).is_some());
-        assert!(code("GET", "/b/k?AWSAccessKeyId=a&Signature=b&Expires=1", &[]).is_some());
+        for week in ["X-Amz-Expires=604801", "X-Amz-Expire%73=604801"] {
+            let url = format!("/b/k?X-Amz-SignedHeaders=host&X-Amz-Signature=0&{week}");
+            assert_ne!(code("GET", &url, &[]), denied);
+            assert!(code("GET", &url, &[]).is_some());
+        }
+        for old in ["Signature=b", "Signatur%65=b"] {
+            let url = format!("/b/k?AWSAccessKeyId=a&{old}&Expires=1");
+            assert_eq!(code("GET", &url, &[]).as_deref(), Some("InvalidRequest"));
+        }
         assert!(code("GET", "/b/k", &[("authorization", "AWS a:b")]).is_some());
         let form = ("content-type", "multipart/form-data; boundary=x");
         assert!(code("POST", "/b", &[form]).is_some());

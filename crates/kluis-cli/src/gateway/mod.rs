@@ -1085,6 +1085,18 @@ impl S3 for Gateway {
         &self,
         request: S3Request<CopyObjectInput>,
     ) -> S3Result<S3Response<CopyObjectOutput>> {
+        // s3s does not know them here, and a condition that is passed over overwrites.
+        const CONDITIONS: [&str; 4] = [
+            "if-match",
+            "if-none-match",
+            "cf-copy-destination-if-match",
+            "cf-copy-destination-if-none-match",
+        ];
+        let has = |name: &&str| request.headers.contains_key(*name);
+        refuse(
+            CONDITIONS.iter().any(has),
+            "copying onto a key under a condition",
+        )?;
         let input = request.input;
         self.writable(&input.bucket)?;
         let replace = match input

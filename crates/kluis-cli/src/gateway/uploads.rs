@@ -503,8 +503,8 @@ impl Upload {
         let mut own = None;
         while state.parts.contains_key(&state.next) {
             let turn = state.next;
-            state.next += 1;
             let written = state.hand_on(store, self, turn).await?;
+            state.next += 1;
             if turn == number {
                 own = written;
             }
@@ -583,20 +583,20 @@ impl State {
         upload: &Upload,
         number: i32,
     ) -> S3Result<Option<oneshot::Receiver<S3Result<()>>>> {
-        let Some((pieces, permit)) = self.parts.get_mut(&number).and_then(|p| p.held.take()) else {
+        let part = self.parts.get(&number).filter(|part| part.held.is_some());
+        let Some(size) = part.map(|part| part.size) else {
             return Ok(None);
         };
-        for piece in &pieces {
-            self.hasher.update(piece);
-        }
-        if let Sink::Head(head, _) = &mut self.sink {
-            let size: usize = head.iter().chain(&pieces).map(Bytes::len).sum();
-            if size <= kluis::MAX_CONDITIONAL_STREAM {
-                head.extend(pieces);
-                return Ok(None);
+        let is_kept_back = match &self.sink {
+            Sink::Head(head, _) => {
+                let before: usize = head.iter().map(Bytes::len).sum();
+                before as u64 + size <= kluis::MAX_CONDITIONAL_STREAM as u64
             }
-        }
-        if !matches!(self.sink, Sink::Store(_)) {
+            _ => false,
+        };
+        // Whoever waits here may be gone, and sends the part again: until the store is open
+        // nothing is taken out, and nothing counts as written.
+        if !is_kept_back && !matches!(self.sink, Sink::Store(_)) {
             let options = PutMultipartOptions {
                 attributes: upload.attributes.clone(),
                 ..PutMultipartOptions::default()
@@ -611,7 +611,19 @@ impl State {
                 self.write(head, permit);
             }
         }
-        Ok(self.write(pieces, permit))
+        let Some((pieces, permit)) = self.parts.get_mut(&number).and_then(|p| p.held.take()) else {
+            return Ok(None);
+        };
+        for piece in &pieces {
+            self.hasher.update(piece);
+        }
+        match &mut self.sink {
+            Sink::Head(head, _) if is_kept_back => {
+                head.extend(pieces);
+                Ok(None)
+            }
+            _ => Ok(self.write(pieces, permit)),
+        }
     }
 
     /// The order of these calls is the order of the bytes; what they begin goes on by itself.
@@ -820,6 +832,55 @@ mod tests {
             let got = self.store.get(&Path::from(id)).await.unwrap();
             got.bytes().await.unwrap()
         }
+    }
+
+    /// Whoever sends a part may go while the store is being opened, and send it again.
+    #[tokio::test]
+    async fn a_part_whose_sender_has_gone_is_not_lost() {
+        let phrase = kluis::RecoveryPhrase::generate().unwrap();
+        let vault = kluis::Vault::create(Arc::new(InMemory::new()), phrase).await;
+        let store = vault.unwrap().object_store();
+        let room = Arc::new(Room::new(64 << 20));
+        let uploads = Arc::new(Uploads::new(store.clone(), room, Arc::default()));
+        let path = Path::from("x");
+        let created = uploads.create(
+            "x".into(),
+            "x".into(),
+            path.clone(),
+            Attributes::new(),
+            None,
+            false,
+        );
+        created.unwrap();
+        let upload = uploads.find("x", "x").unwrap();
+        let parts: Vec<_> = (1..=3).map(|n| part(n, 6 << 20)).collect();
+        let content = |n: usize| {
+            sent(&parts[n], of_length(&parts[n]), &[])
+                .unwrap()
+                .with_digest()
+        };
+        uploads.part(&upload, 1, content(0)).await.unwrap();
+        let mut sending = Box::pin(uploads.part(&upload, 2, content(1)));
+        for _ in 0..8 {
+            assert!(futures_util::poll!(&mut sending).is_pending());
+        }
+        drop(sending);
+        let mut listed = Vec::new();
+        for (n, number) in [(0, 1), (1, 2), (2, 3)] {
+            let (e_tag, _) = uploads.part(&upload, number, content(n)).await.unwrap();
+            listed.push(CompletedPart {
+                part_number: Some(number),
+                e_tag: Some(e_tag),
+                ..CompletedPart::default()
+            });
+        }
+        let demands = Demands {
+            parts: listed,
+            ..Demands::default()
+        };
+        uploads.complete(upload, demands).await.unwrap().unwrap();
+        let got = store.get(&path).await.unwrap().bytes().await.unwrap();
+        assert!(got == parts.concat());
     }
 
     fn part(number: i32, size: usize) -> Vec<u8> {
