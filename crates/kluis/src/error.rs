@@ -36,7 +36,8 @@ pub enum Error {
         /// The path that was to be written.
         path: String,
     },
-    /// Another client changed the same thing meanwhile; nothing of this call took effect.
+    /// Another client changed the same thing meanwhile. Nothing of this call took effect, but
+    /// for a write of more than a second whose keys were closed under it: that is done again.
     #[error("{what} was changed by someone else meanwhile")]
     Conflict {
         /// What was changed.
